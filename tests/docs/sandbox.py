@@ -1,5 +1,6 @@
 """A folder with what the documentation talks about: small data, images and two short runs."""
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ SHORTEST = (
 def make_sandbox(folder: Path) -> Path:
     """Write data sets in three formats, a few images, and the runs `runs/first`, `runs/second`."""
     write_scenes(folder / "my_data", 16, 8, 96, 0, 0)
+    write_corners(folder / "my_data", folder / "my_data_with_corners")
     write_scenes(folder / "my_panoptic_data", 8, 8, 96, 0, 0, panoptic=True)
     write_scenes(folder / "aerial_photos", 8, 2, 340, 0, 0)
     for to in ("yolo", "voc"):
@@ -38,6 +40,17 @@ def make_sandbox(folder: Path) -> Path:
         run = folder / "runs" / name
         train(folder / "my_data", "setmatch_n", out=run, epochs=1, overrides=SHORTEST)
     return folder
+
+
+def write_corners(data: Path, copy: Path) -> None:
+    """Copy a data set, and write its boxes as corners, which COCO files should not have."""
+    shutil.copytree(data, copy)
+    for path in (copy / "annotations").glob("*.json"):
+        tree = json.loads(path.read_text())
+        for row in tree["annotations"]:
+            x, y, width, height = row["bbox"]
+            row["bbox"] = [x, y, x + width, y + height]
+        path.write_text(json.dumps(tree))
 
 
 def write_clip(path: Path, images: Sequence[Path]) -> None:
@@ -55,6 +68,8 @@ def keep_short(monkeypatch: pytest.MonkeyPatch) -> None:
 
     The pages show budgets that make sense for a reader: minutes, thousands of scenes, ten rounds.
     """
+    import torch
+
     import setmatch
     import setmatch.ablation.run as ablation
     import setmatch.demo.browser as browser
@@ -86,7 +101,16 @@ def keep_short(monkeypatch: pytest.MonkeyPatch) -> None:
     def few_scenes(out: Path, train: int, val: int, *others: Any) -> None:
         write_scenes(out, train, 8, *others)
 
-    opened, searched = server.opened, tuning.tune
+    def trace_once(network: Any, inputs: Any, **options: Any) -> Any:
+        # The same weights are exported to several formats and engines; tracing takes longest.
+        weights = tuple(float(value.sum()) for value in network.state_dict().values())
+        key = (type(network), inputs[0].shape, str(options["dynamic_shapes"]), weights)
+        if key not in traced:
+            traced[key] = trace(network, inputs, **options)
+        return traced[key]
+
+    traced: dict[Any, Any] = {}
+    trace, opened, searched = torch.onnx.export, server.opened, tuning.tune
     arm = ("data.workers=0", "train.epochs=1")
     for module, name, short in (
         # First the lazy name: it would otherwise be resolved to, and restored to, the short run.
@@ -98,6 +122,7 @@ def keep_short(monkeypatch: pytest.MonkeyPatch) -> None:
         (demo, "demo", at_most(demo.demo, {"scenes": 16, "minutes": 0.01})),
         (compare, "compare", at_most(compare.compare, {"rounds": 1, "short_side_px": 96})),
         (benchmark, "benchmark", at_most(benchmark.benchmark, {"rounds": 1})),
+        (torch.onnx, "export", trace_once),
         (server, "opened", any_free_port),
         (server, "server_of", lambda *app: SimpleNamespace(run=lambda sockets: None)),
         (ablation, "write_scenes", few_scenes),

@@ -71,6 +71,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_sandbox(tmp_path_factory.mktemp("sandbox"))
 
 
+@pytest.mark.timeout(900)  # a page exports twice, however busy the machine is
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_blocks_of_a_page_run(
     page: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
