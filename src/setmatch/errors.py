@@ -26,6 +26,10 @@ class TrainingError(SetmatchError):
     """A run that cannot continue: no finite loss, or no intact checkpoint to resume from."""
 
 
+class UnwritableError(TrainingError):
+    """A file of a run that cannot be written, as on a full disk. What was written before stays."""
+
+
 class UnreachableError(SetmatchError):
     """A machine that cannot be reached now. Results so far are kept; trying again resumes."""
 

@@ -11,12 +11,19 @@ from simulation import near_a_hundredth
 from tiny_runs import CrashError, crash_before
 
 from setmatch.config import load_recipe
-from setmatch.errors import ConfigError, DataError, ExtraMissingError, TrainingError
+from setmatch.errors import (
+    ConfigError,
+    DataError,
+    ExtraMissingError,
+    TrainingError,
+    UnwritableError,
+)
 from setmatch.files.folder_lock import locked
 from setmatch.training.checkpoints.best import BEST
 from setmatch.training.checkpoints.checkpoint import CHECKPOINTS
 from setmatch.training.signals import Stopped
 from setmatch.training.train import train
+from setmatch.tuning.run_trial import Observer
 from setmatch.tuning.search import MOST_FAILURES, SearchStopped
 from setmatch.tuning.trial import TRIAL, folder_of
 
@@ -54,6 +61,28 @@ def test_a_search_trains_real_models(search, data, tmp_path):
     assert again.best["AP"] == whole.best.score
     ours, theirs = (run.model.state_dict() for run in (again, whole.best_run))
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
+
+
+def test_an_evaluation_that_was_not_recorded_is_found_in_the_log(search, data, tmp_path):
+    """Killed between the line of the log and the record; the resumed run does not repeat it."""
+    settings = {"trials": 1, "epochs": 2, "overrides": ["train.checkpoint_every=1"]}
+    whole = search(out=tmp_path / "whole", **settings)
+    record = Observer.record
+
+    def killed(self, trial):
+        if trial.steps == (1,):
+            raise _KilledError
+        record(self, trial)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Observer, "record", killed)
+        with pytest.raises(_KilledError):
+            search(**settings)
+    assert plain(search(**settings)) == plain(whole)
+
+
+class _KilledError(BaseException):
+    """No callback survives it, as none survives kill -9."""
 
 
 def test_weights_of_the_best_trial_alone_are_kept(search, simulate):
@@ -177,10 +206,11 @@ def test_a_search_whose_trials_all_fail_ends(search, simulate):
 FOR_ALL = [
     (DataError("images/1.png: no such file"), "no such file"),
     (OSError(28, "No space left on device"), "No space left"),
+    (UnwritableError("checkpoints: cannot be written (unexpected pos 5)"), "unexpected pos 5"),
 ]
 
 
-@pytest.mark.parametrize(("fault", "message"), FOR_ALL, ids=["data", "disk"])
+@pytest.mark.parametrize(("fault", "message"), FOR_ALL, ids=["data", "disk", "torch"])
 def test_what_concerns_every_trial_ends_the_search(search, simulate, fault, message):
     """Finished trials are kept, and the one that was being trained continues the next time."""
 
@@ -300,7 +330,7 @@ def test_a_damaged_trial_is_named(search, simulate):
 
 @pytest.mark.parametrize("options", [{"trials": 0}, {"minutes": 0}, {"minutes": -1}])
 def test_no_trials_and_no_time_are_refused(search, tmp_path, options):
-    with pytest.raises(ConfigError, match="expected numbers above 0"):
+    with pytest.raises(ConfigError, match=r"--(trials|minutes) .*: expected a number above 0"):
         search(**options)
     assert not (tmp_path / "search").exists()
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from setmatch.errors import TrainingError
+from setmatch.errors import UnwritableError
 from setmatch.files.reading import open_regular, read_text
 from setmatch.files.writing import atomic_folder
 
@@ -29,7 +29,7 @@ def write_whole(folder: Path, fill: Callable[[Path], None], facts: Mapping[str, 
     """Write `folder` atomically: the files that `fill` writes, and a manifest with `facts`.
 
     An existing folder is replaced. If anything fails, or the process is killed, it stays as it was.
-    Raises TrainingError, naming the folder, if the disk is full or read-only.
+    Raises UnwritableError, naming the folder, if the disk is full or read-only.
     """
     try:
         with atomic_folder(folder, replace=True, durable=True) as temporary:
@@ -40,7 +40,7 @@ def write_whole(folder: Path, fill: Callable[[Path], None], facts: Mapping[str, 
         # data-loading worker in the meantime is a RuntimeError as well.
         if "DataLoader" in str(error):
             raise
-        raise TrainingError(
+        raise UnwritableError(
             f"{folder}: cannot be written ({' '.join(str(error).split())}); earlier contents are "
             "intact: free space or choose another folder, then continue with --resume"
         ) from error

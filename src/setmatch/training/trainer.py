@@ -15,7 +15,7 @@ from setmatch.data.audit.preflight import (
 from setmatch.data.batches.loader import AugmentationStats, Minibatch, TrainingBatches
 from setmatch.data.batches.sampler import grad_accum_steps
 from setmatch.distributed import Distributed
-from setmatch.errors import DataError, TrainingError
+from setmatch.errors import DataError, UnwritableError
 from setmatch.evaluation.evaluate import evaluate
 from setmatch.files.folder_lock import FolderLock
 from setmatch.losses.normalizer import LossNormalizer
@@ -333,7 +333,7 @@ class Trainer:
     def write_data_report(self) -> None:
         """Write the data report, with what augmentation clipped and dropped in all processes.
 
-        Raises TrainingError if it cannot be written.
+        Raises UnwritableError if it cannot be written.
         """
         stats = sum(self.distributed.gather(self.batches.augmentation_stats), AugmentationStats())
         counts = {"since_step": self.first_step, **asdict(stats)}
@@ -342,7 +342,7 @@ class Trainer:
             try:
                 self.check.write(self.folder / DATA_REPORT, counts)
             except OSError as error:
-                raise TrainingError(
+                raise UnwritableError(
                     f"{self.folder / DATA_REPORT}: cannot be written ({error.strerror}); free "
                     "space and continue with --resume"
                 ) from error

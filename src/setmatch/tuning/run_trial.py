@@ -3,10 +3,11 @@
 import time
 from dataclasses import dataclass, replace
 
-from setmatch.errors import ConfigError, TrainingError, WeightsError
+from setmatch.errors import ConfigError, TrainingError, UnwritableError, WeightsError
 from setmatch.training.callbacks import Callback, StartedRun
 from setmatch.training.checkpoints.best import Run, measure_of
-from setmatch.training.logging.writers import Row
+from setmatch.training.checkpoints.checkpoint import has_checkpoints, latest_valid
+from setmatch.training.logging.writers import LOG, Row, read_rows
 from setmatch.training.signals import Stopped
 from setmatch.training.train import train
 from setmatch.tuning.results import Search
@@ -49,12 +50,10 @@ class Observer(Callback):
         best = Run(self._folder).best
         if not self._is_last_stage or best is None:
             return None
-        self.record(self.trial.evaluated(int(row["step"] or 0), *measure_of(best)))
-        if is_hopeless(self._search.space, self._search.over, self.trial):
-            number = len(self.trial.scores)
-            reason = f"worse than half of the other trials at evaluation {number}"
-            self.record(replace(self.trial, state="pruned", reason=reason))
-            return f"trial {self.trial.number} is {reason}"
+        trial = self.trial.evaluated(int(row["step"] or 0), *measure_of(best))
+        self.record(_judged(self._search, trial))
+        if self.trial.is_over:
+            return f"trial {trial.number} is {self.trial.reason}"
         self.was_cut = time.monotonic() >= self._end_s
         return _OUT_OF_TIME if self.was_cut else None
 
@@ -82,9 +81,12 @@ def train_trial(search: Search, trial: Trial, training: Training) -> Trial:
             "the system ends it because memory runs out"
         )
         return _ended(search, replace(trial, state="failed", reason=reason))
-    observer = Observer(search, trial, training.end_s)
     folder = folder_of(search.out, trial.number)
+    observer = Observer(search, trial, training.end_s)
     try:
+        observer.trial = _with_last_evaluation(search, trial)
+        if observer.trial.is_over:
+            return _ended(search, observer.trial)
         train(
             training.data,
             out=folder,
@@ -108,6 +110,31 @@ def train_trial(search: Search, trial: Trial, training: Training) -> Trial:
     if observer.trial.is_over or observer.was_cut:
         return observer.trial
     return _ended(search, _complete(observer.trial, Run(folder)))
+
+
+def _judged(search: Search, trial: Trial) -> Trial:
+    """Return the trial, as pruned if its last evaluation is hopeless."""
+    if not is_hopeless(search.space, search.over, trial):
+        return trial
+    reason = f"worse than half of the other trials at evaluation {len(trial.scores)}"
+    return replace(trial, state="pruned", reason=reason)
+
+
+def _with_last_evaluation(search: Search, trial: Trial) -> Trial:
+    """Return the trial with an evaluation that its run has logged, but nobody has recorded.
+
+    The process was killed between the two, and the resumed run does not repeat the evaluation.
+    """
+    run = Run(folder_of(search.out, trial.number))
+    checkpoint = latest_valid(run.folder) if has_checkpoints(run.folder) else None
+    best = None if checkpoint is None else run.best
+    if checkpoint is None or best is None:
+        return trial
+    rows = read_rows(run.folder / LOG, checkpoint.step)
+    last = max((int(row["step"] or 0) for row in rows if row["kind"] == "val"), default=0)
+    if last <= max(trial.steps, default=0):
+        return trial
+    return _judged(search, trial.evaluated(last, *measure_of(best)))
 
 
 def _complete(trial: Trial, run: Run) -> Trial:
@@ -134,7 +161,8 @@ def _concerns_all(error: BaseException | None) -> bool:
     """Return whether the system refused something, such as room on the disk."""
     while error is not None:
         # A data-loading process that died is a ConnectionError; smaller settings may go.
-        if isinstance(error, OSError) and not isinstance(error, ConnectionError):
+        refused = isinstance(error, OSError) and not isinstance(error, ConnectionError)
+        if refused or isinstance(error, UnwritableError):
             return True
         error = error.__cause__ or error.__context__
     return False

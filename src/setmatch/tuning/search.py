@@ -89,8 +89,9 @@ def tune(
     """
     sampler.require_optuna()
     require_single_process("a search trains one trial after the other")
-    if trials < 1 or (minutes is not None and not minutes > 0):
-        raise ConfigError(f"trials {trials}, minutes {minutes}: expected numbers above 0")
+    for name, number in (("trials", trials), ("minutes", minutes)):
+        if number is not None and not number > 0:
+            raise ConfigError(f"--{name} {number:g}: expected a number above 0")
     began_s, folder = time.monotonic(), Path(out)
     length = () if epochs is None else (f"train.epochs={epochs}", "train.minutes=0")
     fixed = (*overrides, *length)
@@ -105,9 +106,9 @@ def tune(
         require_split(Path(data), "val", format)
         resolved = _resolved(base, data, format, boxes)
         space = parse_space(searches, fixed, base, default_space(base, resolved.data))
-        name = Path(data).resolve().name
-        _open_folder(folder, f"{HEAD}{name}\n", space, base)
-        search = Search(folder, name, space, base, tuple(read_trials(folder)))
+        title = Path(data).resolve().name
+        _open_folder(folder, f"{HEAD}{title}\n", space, base)
+        search = Search(folder, title, space, base, tuple(read_trials(folder)))
         end_s = float("inf") if minutes is None else began_s + 60 * minutes
         training = Training(str(data), device, format, boxes, end_s)
         return _run(search, trials, training, _start(space, resolved))

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from setmatch.errors import TrainingError
+from setmatch.errors import UnwritableError
 from setmatch.files.reading import read_text
 from setmatch.files.writing import write_text
 
@@ -86,11 +86,11 @@ class CommaSeparated:
 
 @contextmanager
 def explain_unwritable(path: Path) -> Iterator[None]:
-    """Turn an OSError, such as a full disk, into a TrainingError that names the file."""
+    """Turn an OSError, such as a full disk, into an UnwritableError that names the file."""
     try:
         yield
     except OSError as error:
-        raise TrainingError(
+        raise UnwritableError(
             f"{path}: cannot be written ({error.strerror}); checkpoints are intact: free space, or "
             "remove what is in the way, then continue with --resume"
         ) from error
