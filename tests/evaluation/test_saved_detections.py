@@ -11,7 +11,7 @@ from sample_datasets import index_of, random_set
 from setmatch.data.annotations.box_convention import XYWH_PX
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.ragged import pack
-from setmatch.errors import DataError
+from setmatch.errors import ConfigError, DataError
 from setmatch.evaluation.evaluate import evaluate
 from setmatch.evaluation.metrics.coco import average_precision
 from setmatch.evaluation.saved_detections import is_saved_detections, read_detections
@@ -104,6 +104,12 @@ def test_a_missing_file_is_refused(tmp_path: Path):
 def test_only_json_files_are_saved_detections():
     assert is_saved_detections("found.JSON")
     assert not any(map(is_saved_detections, ("runs/first", "detr_r50", "a.pth", "a.safetensors")))
+
+
+@pytest.mark.parametrize("name", ["scenes_n", "runs/first", "detections.csv"])
+def test_a_name_of_a_model_is_refused_with_how_to_load_it(tmp_path: Path, name: str):
+    with pytest.raises(ConfigError, match=rf'{name}: no JSON .* setmatch\.load\("{name}"\)'):
+        evaluate(name, tmp_path)
 
 
 def test_more_than_a_hundred_objects_raise_the_limit(tmp_path: Path):

@@ -13,7 +13,7 @@ from setmatch.errors import ConfigError
 from setmatch.evaluation.outputs import Outputs
 from setmatch.evaluation.results import Report
 from setmatch.evaluation.run_engine import OnPredictions, RunOptions, run_engine
-from setmatch.evaluation.saved_detections import load_detections
+from setmatch.evaluation.saved_detections import is_saved_detections, load_detections
 from setmatch.evaluation.summarize import build_report, require_objects
 from setmatch.inference.engines.base import Engine
 from setmatch.inference.engines.eager import as_engine
@@ -110,6 +110,11 @@ def evaluate(
     engine = None
     if not isinstance(model, str | Path):
         engine = with_tiles(as_engine(model), tiles, overlap)
+    elif not is_saved_detections(model):
+        raise ConfigError(
+            f"{model}: no JSON file of saved detections; for a model, evaluate what "
+            f'setmatch.load("{model}") returns'
+        )
     elif tiles is not None:
         raise ConfigError(f"tiles = {tiles}: {model} has saved detections; predict with tiles")
     if isinstance(data, DetectionDataset):
