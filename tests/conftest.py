@@ -26,7 +26,7 @@ import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 from browser import OpenPage, chromium, opened_pages  # noqa: E402
-from distribution import ByPart, place_of  # noqa: E402
+from scheduling import ByPart, place_of  # noqa: E402
 
 torch.set_num_threads(1)
 

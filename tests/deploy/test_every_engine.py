@@ -47,4 +47,4 @@ def test_twelve_sizes_and_three_batches_equal_the_model(
         sizes_px=SIZES_PX,
     )
     assert len(checks) == 36
-    assert all(each.difference.found >= 10 * each.batch for each in checks)
+    assert all(each.difference.compared >= 10 * each.batch for each in checks)

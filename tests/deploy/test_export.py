@@ -106,7 +106,7 @@ def test_every_image_is_resized_to_a_fixed_size(scenes_n: Detector, fixed_onnx: 
         scenes_n, engine.predict, engine.card.preprocessing, images_to_verify(None), str
     )
     assert [(each.size_px, each.batch) for each in checks] == [(SIZE_PX, n) for n in (1, 2, 5)]
-    assert all(each.difference.found >= 10 * each.batch for each in checks)
+    assert all(each.difference.compared >= 10 * each.batch for each in checks)
     with pytest.raises(ConfigError, match=r"fixed.onnx: does not run on pixels \(1, 3, 64, 64\)"):
         engine.predict(Batch.from_images([torch.zeros(3, 64, 64)]))
     padded = Batch.from_images([torch.zeros(3, 64, 64), torch.zeros(3, 96, 32)])

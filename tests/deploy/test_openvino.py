@@ -254,4 +254,4 @@ def test_a_model_of_any_size_is_the_model(scenes_n: Detector, scenes_xml: Path):
         str,
         sizes_px=[(32, 32), (97, 131)],
     )
-    assert all(each.difference.found >= 10 * each.batch for each in checks)
+    assert all(each.difference.compared >= 10 * each.batch for each in checks)

@@ -199,6 +199,14 @@ def found(check: Callable[[str], list[str]], names: Iterable[str] = PRODUCT) -> 
     return [f"{name}:{problem}" for name in names for problem in check(SOURCES[name])]
 
 
+def test_modules_of_tests_and_benchmarks_have_different_names():
+    """Both folders are searched for modules, so that one would hide the other."""
+    names = [
+        {path.stem for path in (ROOT / folder).glob("*.py")} for folder in ("tests", "benchmarks")
+    ]
+    assert names[0] & names[1] == set()
+
+
 def test_a_file_is_read_in_one_sitting():
     """No file has more than 500 lines, and none is a drawer or a second version."""
     assert [name for name in SOURCES if len(SOURCES[name].splitlines()) > LONGEST_FILE] == []

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from distribution import part_of, place_of
+from scheduling import part_of, place_of
 
 TESTS = Path(__file__).parents[1]
 ROOT = TESTS.parent
