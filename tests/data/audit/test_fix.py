@@ -147,6 +147,19 @@ def test_a_fixed_file_needs_no_fix(folder: Path, rows, image_twice: bool, class_
     assert fix_coco(result, after) == (result, [])
 
 
+@pytest.mark.parametrize("rotation", [{}, {"rotation": 45}, {"attributes": {"rotation": 30.0}}])
+@pytest.mark.parametrize("sides", [(-20, 5), (20, -5), (-20, -5), (20, 0), (0, 5), (100, -0.3)])
+def test_a_box_without_an_area_is_left_out_however_it_is_turned(
+    folder: Path, sides: tuple[float, float], rotation: dict[str, Any]
+):
+    """Turned, it would get an area that nobody has annotated."""
+    flawed = annotation(1, [30, 15, *sides], **rotation)
+    del flawed["area"]
+    fixed, changes = fix(folder, tree_of([flawed, annotation(2, [1, 1, 5, 5])]))
+    assert [each["id"] for each in fixed["annotations"]] == [2]
+    assert changes
+
+
 def test_copies_have_the_paths_of_the_originals(folder: Path, tmp_path: Path):
     """Copying them over the data set fixes it; changes.json lists the changes."""
     data, out = tmp_path / "data", tmp_path / "out"
