@@ -97,3 +97,9 @@ def test_the_box_around_a_turned_box_touches_its_corners(boxes, degrees: float):
         )
         low, high = corners.min(axis=0), corners.max(axis=0)
         np.testing.assert_allclose(found, [*low, *(high - low)], atol=1e-9)
+
+
+@pytest.mark.parametrize("sides", [(-20, 5), (20, -5), (-20, -5), (20, 0), (0, 5), (100, -0.3)])
+def test_a_box_without_an_area_gets_none_by_being_turned(sides: tuple[float, float]):
+    box = np.array([[30.0, 15.0, *sides]])
+    assert turned_xywh_px(box, np.array([30.0])).tolist() == box.tolist()

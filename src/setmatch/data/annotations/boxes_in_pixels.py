@@ -35,10 +35,14 @@ def to_xyxy_px(
 def turned_xywh_px(
     xywh_px: Float64[np.ndarray, "N 4"], degrees: Float64[np.ndarray, " N"]
 ) -> Float64[np.ndarray, "N 4"]:
-    """Return the upright boxes around boxes that are turned about their centers."""
+    """Return the upright boxes around boxes that are turned about their centers.
+
+    A box without an area stays as it is, to be left out later: turned, it would get one.
+    """
     radians = np.radians(degrees)
     cos, sin = np.abs(np.cos(radians)), np.abs(np.sin(radians))
     width, height = xywh_px[:, 2], xywh_px[:, 3]
     extent = np.stack([width * cos + height * sin, width * sin + height * cos], axis=1)
     center = xywh_px[:, :2] + xywh_px[:, 2:] / 2
-    return np.concatenate([center - extent / 2, extent], axis=1)
+    hulls = np.concatenate([center - extent / 2, extent], axis=1)
+    return np.where((xywh_px[:, 2:] > 0).all(axis=1, keepdims=True), hulls, xywh_px)

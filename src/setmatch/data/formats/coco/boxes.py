@@ -137,15 +137,14 @@ def turn(
 ) -> AnnotationTable:
     """Return the rows with the box around each turned box; record each in `fixes`.
 
-    A box that is already the hull of its polygons stays: some tools write that one. So does a box
-    without an area, which is left out later: turned, it would get one.
+    A box that is already the hull of its polygons stays: some tools write that one.
     """
     xywh_px = rows.xywh_px.copy()
-    has_area = (xywh_px[:, 2:] > 0).all(axis=1)
-    for row in np.flatnonzero((degrees % 180 != 0) & has_area).tolist():
+    for row in np.flatnonzero(degrees % 180).tolist():
         box = rows.xywh_px[row]
         hull = turned_xywh_px(box[None], degrees[row : row + 1])[0]
-        if segmentations is not None and _is_hull(segmentations, int(rows.origin[row]), box):
+        is_hull = segmentations is not None and _is_hull(segmentations, int(rows.origin[row]), box)
+        if is_hull or (hull == box).all():
             continue
         xywh_px[row] = hull
         fixes.append(_fix(rows, row, names, float(degrees[row]), TURNED))
