@@ -54,8 +54,8 @@ def require_hub_id(name: str) -> None:
         validate_repo_id(name)
     except HFValidationError:
         is_valid = False
-    else:
-        is_valid = is_hub_id(name)
+    else:  # older versions of the library let other letters and a line break at the end pass
+        is_valid = is_hub_id(name) and name.isascii() and name.strip() == name
     if not is_valid:
         raise ConfigError(
             f"{short(name)}: no name of a hub repository; give your own name or an organization's, "
