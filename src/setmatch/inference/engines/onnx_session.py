@@ -116,7 +116,7 @@ def _open(path: str, content: bytes | None, threads: int | None) -> "InferenceSe
 def _why_not(error: Exception) -> str:
     """Return why ONNX Runtime cannot open a file, and what to do."""
     text = str(error)
-    damaged = ("Protobuf parsing failed", "No graph was found")
+    damaged = ("Protobuf parsing failed", "No graph was found", "does not have a graph")
     if isinstance(error, _state().InvalidProtobuf) or any(each in text for each in damaged):
         return "damaged, or not an ONNX file; copy it again, or export the model again"
     if "External initializer" in text:
