@@ -8,13 +8,14 @@ bytes on the disk are those of the last run.
 """
 
 import argparse
+import math
 import os
 import re
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,6 +23,8 @@ import numpy as np
 from PIL import Image
 from pyarrow import parquet
 
+from setmatch.bulk.predict_parquet import PART_IMAGES
+from setmatch.bulk.shard import Shard
 from setmatch.data.synthetic.scenes import scene
 from setmatch.deploy.onnx import to_onnx
 from setmatch.models.load import load
@@ -75,7 +78,7 @@ def main() -> None:
                 n: round(1000 * statistics.median(r.processor_s for r in each) / options.images, 2)
                 for n, each in runs.items()
             },
-            "memory_mb_of_a_process_at_tenths_of_its_time": {
+            "memory_mb_of_the_first_process_after_images": {
                 n: _tenths(each[-1].memory_mb) for n, each in runs.items()
             },
             "rows_per_image": round(rows / options.images, 2),
@@ -90,16 +93,18 @@ def main() -> None:
 class Run:
     """Processes that share images, from their start to the end of the last one."""
 
-    def __init__(self, commands: Sequence[Sequence[str]]) -> None:
+    def __init__(self, commands: Sequence[Sequence[str]], done: Callable[[], int]) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         before = os.times()
         started_s = time.perf_counter()
         running = [
             subprocess.Popen(each, env=environment, stdout=subprocess.DEVNULL) for each in commands
         ]
-        self.memory_mb: list[float] = []
+        # That of the first process when a part of it was seen first, by its images so far.
+        self.memory_mb: dict[int, float] = {}
         while any(each.poll() is None for each in running):
-            self.memory_mb += [_memory_mb(running[0].pid)]
+            if memory_mb := _memory_mb(running[0].pid):
+                self.memory_mb.setdefault(done(), memory_mb)
             time.sleep(SAMPLED_EVERY_S)
         self.seconds = time.perf_counter() - started_s
         after = os.times()
@@ -116,8 +121,15 @@ def _run(model: str, images: Sequence[Path], count: int, place: Path) -> Run:
     listed = place.with_suffix(".txt")
     listed.write_text("\n".join(map(str, images)))
     command = [sys.executable, "-m", "setmatch", "predict", model, str(listed)]
-    command += ["--out", str(place.with_suffix(".parquet"))]
-    return Run([[*command, "--shard", f"{number}/{count}"] for number in range(1, count + 1)])
+    out, first = place.with_suffix(".parquet"), Shard(1, count)
+    command += ["--out", str(out)]
+
+    def done_by_first() -> int:
+        parts = sum(1 for _ in out.glob(f"shard-{first.name}-part-*.parquet"))
+        return min(PART_IMAGES * parts, len(first.of(images)))
+
+    shards = [[*command, "--shard", f"{number}/{count}"] for number in range(1, count + 1)]
+    return Run(shards, done_by_first)
 
 
 def _images(folder: Path, count: int, side_px: int, photos: Path | None) -> list[Path]:
@@ -146,9 +158,10 @@ def _memory_mb(pid: int) -> float:
     return int(found[1]) / 1024 if found else 0.0
 
 
-def _tenths(samples: Sequence[float]) -> list[int]:
-    there = [each for each in samples if each]
-    return [round(there[tenth * (len(there) - 1) // 10]) for tenth in range(11)]
+def _tenths(memory_mb: Mapping[int, float]) -> dict[int, int]:
+    """Return the memory after each tenth of the images, of those after which it is known."""
+    step = PART_IMAGES * math.ceil(max(memory_mb) / (10 * PART_IMAGES))
+    return {count: round(each) for count, each in memory_mb.items() if count and count % step == 0}
 
 
 if __name__ == "__main__":
