@@ -122,11 +122,12 @@ def _run(model: str, images: Sequence[Path], count: int, place: Path) -> Run:
     listed.write_text("\n".join(map(str, images)))
     command = [sys.executable, "-m", "setmatch", "predict", model, str(listed)]
     out, first = place.with_suffix(".parquet"), Shard(1, count)
+    most = len(first.of(listed.read_text().splitlines()))
     command += ["--out", str(out)]
 
     def done_by_first() -> int:
         parts = sum(1 for _ in out.glob(f"shard-{first.name}-part-*.parquet"))
-        return min(PART_IMAGES * parts, len(first.of(images)))
+        return min(PART_IMAGES * parts, most)
 
     shards = [[*command, "--shard", f"{number}/{count}"] for number in range(1, count + 1)]
     return Run(shards, done_by_first)

@@ -15,6 +15,7 @@ from tiny_runs import (
 from setmatch.config import load_recipe
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
+from setmatch.files import process_memory
 from setmatch.structures.metadata import Preprocessing
 from setmatch.training import fit_micro_batch, memory
 from setmatch.training.fit_micro_batch import largest_that_fits
@@ -94,7 +95,7 @@ def machine(monkeypatch):
 
         monkeypatch.setattr(TrainStep, "rehearse", counted)
         monkeypatch.setattr(memory, "memory_limit", lambda: limit)
-        monkeypatch.setattr(memory, "resident_bytes", lambda: 1000)
+        monkeypatch.setattr(process_memory, "resident_bytes", lambda: 1000)
         monkeypatch.setattr(memory, "growth_during", growth)
         return rehearsed
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from setmatch.training.memory import growth_during, memory_limit, resident_bytes
+from setmatch.training.memory import growth_during, memory_limit
 
 TOTAL = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 HALF, QUARTER = TOTAL // 2, TOTAL // 4
@@ -56,7 +56,6 @@ def test_the_least_limit_around_a_process_counts(tmp_path, groups, limits, expec
 
 def test_a_system_without_these_files_has_no_known_limit(tmp_path):
     assert memory_limit(tmp_path, tmp_path) is None
-    assert resident_bytes(tmp_path) is None
 
 
 def test_growth_is_the_peak_above_what_there_was(tmp_path):

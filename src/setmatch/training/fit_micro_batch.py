@@ -15,6 +15,7 @@ import torch
 from setmatch.data.audit.statistics import resize_scales
 from setmatch.data.batches.loader import Minibatch
 from setmatch.data.dataset import DetectionDataset
+from setmatch.files import process_memory
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Preprocessing
 from setmatch.structures.packed_masks import PackedMasks
@@ -102,7 +103,7 @@ def with_fitting_micro_batch(
 def _fitting(images: int, limit: int, setup: TrainingSetup, train_step: TrainStep) -> int:
     detector = setup.detector
     trained = sum(p.numel() * p.element_size() for p in detector.parameters() if p.requires_grad)
-    resident = memory.resident_bytes()
+    resident = process_memory.resident_bytes()
     if resident is None:
         return images
     room = int(USED * limit) - resident - _MOMENTS * trained

@@ -4,14 +4,15 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from setmatch.files.process_memory import PROC, peak_bytes, resident_bytes
 from setmatch.files.reading import read_text
 
-_PROC, _CONTROL_GROUPS = Path("/proc"), Path("/sys/fs/cgroup")
+_CONTROL_GROUPS = Path("/sys/fs/cgroup")
 _LIMITS = ("memory.max", "memory.limit_in_bytes")  # in versions 2 and 1 of control groups
 _RESET_PEAK = "5"  # see proc(5)
 
 
-def memory_limit(proc: Path = _PROC, control_groups: Path = _CONTROL_GROUPS) -> int | None:
+def memory_limit(proc: Path = PROC, control_groups: Path = _CONTROL_GROUPS) -> int | None:
     """Return the bytes above which the system ends this process; None where it is not known.
 
     They are the memory of the machine, or the least limit of the control groups around the process,
@@ -47,12 +48,7 @@ def _read(path: Path) -> int | None:
     return int(text) if text.isdecimal() else None  # "max" is no limit
 
 
-def resident_bytes(proc: Path = _PROC) -> int | None:
-    """Return the memory that this process uses now; None where it is not known."""
-    return _status("VmRSS", proc)
-
-
-def growth_during(work: Callable[[], None], proc: Path = _PROC) -> int | None:
+def growth_during(work: Callable[[], None], proc: Path = PROC) -> int | None:
     """Do some work; return by how many bytes memory grew at most, None where it is not known."""
     before = resident_bytes(proc)
     try:
@@ -61,14 +57,4 @@ def growth_during(work: Callable[[], None], proc: Path = _PROC) -> int | None:
     except OSError:
         before = None
     work()
-    peak = _status("VmHWM", proc)
-    return None if before is None or peak is None else max(peak - before, 0)
-
-
-def _status(name: str, proc: Path) -> int | None:
-    try:
-        lines = read_text(proc / "self" / "status").splitlines()
-    except OSError:
-        return None
-    kilobytes = [line.split()[1] for line in lines if line.startswith(f"{name}:")]
-    return 1024 * int(kilobytes[0]) if kilobytes else None
+    return None if before is None else max(peak_bytes(proc) - before, 0)

@@ -6,7 +6,6 @@ alone, and an exported file runs without torch there, as it does for a user.
 
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from setmatch.errors import SetmatchError, short
+from setmatch.files.process_memory import peak_bytes
 from setmatch.inference.arrays.engine import open_array_engine
 from setmatch.ops.image_size import evaluation_px
 from setmatch.structures.metadata import Preprocessing
@@ -80,16 +80,6 @@ def _of(source: str) -> int:
     path = Path(source)
     files = [path, *([path.with_suffix(".bin")] if path.suffix == ".xml" else [])]
     return sum(each.stat().st_size for each in files if each.is_file())
-
-
-def peak_bytes() -> int:
-    """Return the most memory that this process has had at a time."""
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage may count the process that started this one
-        with status.open(encoding="utf-8") as lines:
-            return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return used if sys.platform == "darwin" else used * 1024
 
 
 def respond(model: Model, request: dict[str, Any]) -> dict[str, Any]:
