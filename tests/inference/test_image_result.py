@@ -1,7 +1,9 @@
 """What predict returns: one image with its detections, to look at and to cut."""
 
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from checked_types import unchecked
 from fake_detectors import BOX, RED_OR_NOT, RedFinder, red_box_image, to_pil, write_images
 from setmatch.errors import ConfigError
 from setmatch.inference.pipeline import ImageResult
@@ -143,3 +146,37 @@ def test_detections_of_one_class_differ_in_color_if_asked():
 def test_what_cannot_be_drawn_is_refused(make, options, what):
     with pytest.raises(ConfigError, match=what):
         make().draw(**options)
+
+
+CHOICES = [[True, False, True], [False, False, False], [0, 2], [2, 0, -1], []]
+FORMS = {"list": list, "tuple": tuple, "array": np.array, "tensor": torch.tensor}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+def test_lists_arrays_and_tensors_choose_alike(choice: list[Any], form: Callable[[Any], Any]):
+    """Booleans say which, numbers say where; True is not 1."""
+    found = result((0, 0, 9, 9), (1, 1, 9, 9), (2, 2, 9, 9))
+    masks = bool(choice) and type(choice[0]) is bool
+    places = [place for place in range(3) if choice[place]] if masks else choice
+    assert found[form(choice)].xyxy_px[:, 0].tolist() == [place % 3 for place in places]
+
+
+def test_a_number_of_numpy_gives_one_detection():
+    found = result((0, 0, 9, 9), (1, 1, 9, 9))
+    with unchecked():
+        assert found[np.int64(1)].xyxy_px == (1, 1, 9, 9)
+        assert found[np.array([1, 0])[0]] == found[1]
+
+
+@pytest.mark.parametrize(
+    "choice",
+    ["red", None, True, [0.5], ["red"], [True], np.ones((3, 3), bool), [[0], [1, 2]], {0: 1}],
+    ids=repr,
+)
+def test_what_chooses_nothing_is_refused(choice: Any):
+    found = result((0, 0, 9, 9), (1, 1, 9, 9), (2, 2, 9, 9))
+    with unchecked(), pytest.raises(ConfigError, match=r"by a number, a slice, or a list of"):
+        found[choice]
+    with pytest.raises(IndexError, match="detection 3: there are 3"):
+        found[[0, 3]]

@@ -1,6 +1,7 @@
 """Predict images of any kind."""
 
 import warnings
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from checked_types import unchecked
 from fake_detectors import BOX, RED_OR_NOT, RedFinder, red_box_image, to_pil, write_images
 from setmatch.errors import ConfigError, DataError, WeightsError
 from setmatch.inference.pipeline import ImageResult
@@ -73,6 +75,38 @@ def test_an_array_of_another_type_or_shape_is_refused():
     for array in (np.zeros((4, 4, 3)), np.zeros((3, 4, 4), np.uint8), np.empty((4, 4, 3), object)):
         with pytest.raises(DataError, match=r"ndarray of (float64|uint8|object).*\(H, W, 3\), RGB"):
             predict(RedFinder(), array)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [None, 5, 0.5, b"a.png", {}, {"image": 1}, BytesIO(), object(), [None], [b"a.png"], [[1, 2]]],
+    ids=repr,
+)
+def test_what_is_no_image_is_refused_in_a_sentence(given: Any):
+    with unchecked(), pytest.raises(DataError, match=r"is no image; give a file, a Pillow image"):
+        predict(RedFinder(), given)
+
+
+@pytest.mark.parametrize("source", ["", "x" * 5000, Path("x" * 5000), f"{'x' * 300}/*.png"])
+def test_a_name_that_no_file_can_have_is_refused(source: str | Path):
+    for images in (source, [source]):
+        with pytest.raises(DataError, match=r"is empty|no such file|matches no file") as error:
+            predict(RedFinder(), images)
+        assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 3), (4, 0, 3), (0, 0, 3)])
+def test_an_image_without_pixels_is_refused(shape: tuple[int, int, int]):
+    empty = np.zeros(shape, np.uint8)
+    for image in (empty, torch.from_numpy(empty).permute(2, 0, 1)):
+        with pytest.raises(DataError, match="at least one pixel"):
+            predict(RedFinder(), image)
+
+
+@pytest.mark.parametrize("model", [None, "scenes_n", Path("runs/first"), 5, torch.nn.Identity()])
+def test_what_is_no_model_is_refused_in_a_sentence(model: Any):
+    with unchecked(), pytest.raises(ConfigError, match=r"is no model; setmatch\.load\(source\)"):
+        predict(model, np.zeros((4, 4, 3), np.uint8))
 
 
 def test_images_are_rotated_by_exif(folder: Path):

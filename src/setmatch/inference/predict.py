@@ -1,7 +1,8 @@
 """`predict`: detect objects in images of any kind, and return Python objects."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from io import IOBase
 from pathlib import Path
 from typing import Any, overload
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from setmatch.data.images.image_io import from_pillow, read_image
 from setmatch.data.images.image_paths import find_images
-from setmatch.errors import DataError
+from setmatch.errors import DataError, short
 from setmatch.inference.engines.base import Engine
 from setmatch.inference.engines.eager import as_engine
 from setmatch.inference.options import PredictOptions, ScoreThreshold
@@ -111,10 +112,21 @@ def _expand(images: ImageSource | Sequence[ImageSource]) -> tuple[list[ImageSour
         return list(find_images([images])), Path(images).is_file()
     if isinstance(images, Image.Image | Tensor | np.ndarray):
         return [images], True
+    if not isinstance(images, Iterable) or isinstance(images, bytes | Mapping | IOBase):
+        raise _no_image(images)
     sources: list[ImageSource] = []
     for source in images:
+        if not isinstance(source, str | Path | Image.Image | Tensor | np.ndarray):
+            raise _no_image(source)
         sources += find_images([source]) if isinstance(source, str | Path) else [source]
     return sources, False
+
+
+def _no_image(given: object) -> DataError:
+    return DataError(
+        f"{short(given)} ({type(given).__name__}) is no image; give a file, a Pillow image, a "
+        "uint8 tensor (3, H, W) or array (H, W, 3), or a list of these"
+    )
 
 
 def _read(source: ImageSource) -> UInt8[Tensor, "3 H W"]:
@@ -124,9 +136,11 @@ def _read(source: ImageSource) -> UInt8[Tensor, "3 H W"]:
         return from_pillow(source)
     is_array = isinstance(source, np.ndarray)
     dtype, channel_axis = (np.uint8, -1) if is_array else (torch.uint8, 0)
-    if source.dtype != dtype or source.ndim != 3 or source.shape[channel_axis] != 3:
+    is_image = source.dtype == dtype and source.ndim == 3 and source.shape[channel_axis] == 3
+    if not is_image or 0 in source.shape:
         given = f"{type(source).__name__} of {source.dtype}, shape {tuple(source.shape)}"
-        raise DataError(f"{given}: expected a uint8 tensor (3, H, W) or array (H, W, 3), RGB")
+        wanted = "a uint8 tensor (3, H, W) or array (H, W, 3), RGB, of at least one pixel"
+        raise DataError(f"{given}: expected {wanted}")
     if not isinstance(source, np.ndarray):
         return source.cpu()
     # torch takes neither negative strides (BGR reversed to RGB) nor read-only memory.

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Self, overload
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
-from setmatch.errors import DataError, ExtraMissingError
+from setmatch.errors import ConfigError, DataError, ExtraMissingError, short
 from setmatch.structures.detection_arrays import coco_rows
 from setmatch.structures.metadata import Categories
 from setmatch.structures.packed_masks import PackedMasks
@@ -41,8 +42,8 @@ class Detections:
     """Detections of one image, by descending score, in pixels of the original image.
 
     `masks` have the size of that image; None from a model without a mask head. Iterating gives a
-    `Detection` for each; so does a number in brackets. A slice, a list of numbers or a tensor
-    (numbers or booleans) in brackets gives these detections.
+    `Detection` for each; so does a number in brackets. A slice, or a list, array or tensor (numbers
+    or booleans) in brackets gives these detections.
     """
 
     xyxy_px: Float[Tensor, "N 4"]
@@ -73,18 +74,38 @@ class Detections:
     @overload
     def __getitem__(self, chosen: int) -> Detection: ...
     @overload
-    def __getitem__(self, chosen: slice | Sequence[int] | Tensor) -> Self: ...
-    def __getitem__(self, chosen: int | slice | Sequence[int] | Tensor) -> Any:
-        """Return one detection for a number, else the chosen detections."""
-        if isinstance(chosen, int):
+    def __getitem__(self, chosen: slice | Sequence[int] | NDArray[Any] | Tensor) -> Self: ...
+    def __getitem__(self, chosen: int | slice | Sequence[int] | NDArray[Any] | Tensor) -> Any:
+        """Return one detection for a number, else the chosen detections.
+
+        Raises ConfigError for anything else, such as the name of a class or fractions.
+        """
+        if isinstance(chosen, int | np.integer) and not isinstance(chosen, bool):
             if not -len(self) <= chosen < len(self):
                 raise IndexError(f"detection {chosen}: there are {len(self)}")
-            return next(iter(self._chosen(torch.tensor([chosen]))))
+            return next(iter(self._chosen(torch.tensor([int(chosen)]))))
         if isinstance(chosen, slice):
             chosen = range(*chosen.indices(len(self)))
-        if not isinstance(chosen, Tensor):
-            chosen = torch.tensor([int(each) for each in chosen], dtype=torch.int64)
-        return self._chosen(chosen)
+        return self._chosen(self._positions(chosen))
+
+    def _positions(self, chosen: object) -> Int[Tensor, " M"]:
+        """Return the positions that a sequence of numbers, or of one boolean each, chooses."""
+        try:
+            given = np.asarray(chosen.cpu() if isinstance(chosen, Tensor) else chosen)
+        except ValueError:  # lists of unequal length
+            given = np.asarray(None)
+        if given.ndim == 1 and given.dtype == bool and len(given) == len(self):
+            return torch.from_numpy(np.flatnonzero(given))
+        if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+            raise ConfigError(
+                f"detections [{short(chosen)}]: choose them by a number, a slice, or a list of "
+                f"numbers or of {len(self)} booleans; filter(classes=..., score=...) chooses by "
+                "class and score"
+            )
+        outside = given[(given < -len(self)) | (given >= len(self))]
+        if outside.size:
+            raise IndexError(f"detection {outside[0]}: there are {len(self)}")
+        return torch.from_numpy(given.astype(np.int64))
 
     def above(self, threshold: float | Float[Tensor, " C"]) -> Self:
         """Return the detections with a score above `threshold`, or above that of their class."""

@@ -86,7 +86,7 @@ def drop_undecoded(
 
 
 def _few(images: int) -> int:
-    return min(-(-images // _ONE_IN), images - 1)
+    return max(min(-(-images // _ONE_IN), images - 1), 0)
 
 
 def _file_of(fix: AnnotationFix) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from setmatch.data.images.heif import HEIF_SUFFIXES, register_heif
-from setmatch.errors import DataError
+from setmatch.errors import DataError, short
 
 log = logging.getLogger("setmatch")
 _DECODED = (
@@ -80,7 +80,15 @@ def files_of(source: str | Path, suffixes: Collection[str]) -> list[Path]:
     DataError for a source that does not exist or cannot be listed.
     """
     path = Path(source)
-    found = _files_below(path) if path.is_dir() else _expanded(str(source))
+    if not str(source):  # which Path would take for the folder that the program runs in
+        raise DataError("the name of the images is empty; name a file, a folder or a pattern")
+    try:
+        is_folder = path.is_dir()
+    except OSError as error:  # a name that is too long
+        raise DataError(
+            f"{short(str(source))}: no such file or folder ({error.strerror})"
+        ) from None
+    found = _files_below(path) if is_folder else _expanded(str(source))
     # Everything but folders counts, also a broken link: reading it says what is wrong.
     return sorted(
         each

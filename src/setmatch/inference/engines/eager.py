@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from setmatch.errors import ConfigError, diverged
+from setmatch.errors import ConfigError, diverged, short
 from setmatch.inference.engines.base import Engine
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.detector import Detector
@@ -78,9 +78,16 @@ class EagerEngine(Engine):
 def as_engine(model: Detector | Engine) -> Engine:
     """Return `model` itself if it is an engine, and an `EagerEngine` for a detector.
 
-    Raises ConfigError for a detector in training mode that cannot be copied.
+    Raises ConfigError for a detector in training mode that cannot be copied, and for anything else.
     """
-    return EagerEngine(in_evaluation_mode(model)) if isinstance(model, nn.Module) else model
+    if isinstance(model, Engine):
+        return model
+    if not (isinstance(model, nn.Module) and hasattr(model, "card")):
+        raise ConfigError(
+            f"{short(model)} ({type(model).__name__}) is no model; setmatch.load(source) opens a "
+            "name, a run folder or a file as one"
+        )
+    return EagerEngine(in_evaluation_mode(model))
 
 
 def in_evaluation_mode(model: Detector) -> Detector:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from setmatch.data.formats.voc.xml import difference, parse_voc, total
-from setmatch.data.open import open_dataset
+from setmatch.data.open import open_dataset, open_splits
 from setmatch.errors import DataError
 from small_voc import DOG, box, one, write, xml
 
@@ -95,6 +95,32 @@ def test_listed_names_without_files_are_refused(tmp_path: Path):
     write(tmp_path, {"ImageSets/Main/train.txt": "a\n"})
     with pytest.raises(DataError, match=r"1 of 1 image files are missing: a\.png of a\.xml"):
         open_dataset(tmp_path, "train")
+
+
+@pytest.mark.parametrize("flag", ["", " 1", "  1", " 0"])
+@pytest.mark.parametrize(
+    "listed",
+    ["a", "a.png", "a.PNG", "a.xml", "JPEGImages/a.png", "/x/y/a.jpg", r"D:\x\a.bmp", "train/a"],
+)
+def test_lists_may_name_images_or_files_in_folders(tmp_path: Path, listed: str, flag: str):
+    write(tmp_path, {"Annotations/a.xml": xml(DOG), "JPEGImages/a.png": ""})
+    write(tmp_path, {"ImageSets/Main/train.txt": f"{listed}{flag}\n"})
+    assert open_dataset(tmp_path, "train").file_names() == ["a.png"]
+
+
+def test_a_listed_name_with_a_point_is_no_suffix(tmp_path: Path):
+    write(tmp_path, {"Annotations/a.b.xml": xml(DOG), "JPEGImages/a.b.png": ""})
+    write(tmp_path, {"ImageSets/Main/train.txt": "a.b\n"})
+    assert open_dataset(tmp_path, "train").file_names() == ["a.b.png"]
+
+
+@pytest.mark.parametrize("listed", ["", "\n\n", "a -1\n", "a -1\r\nb  -1\r\n"])
+def test_an_empty_list_is_an_error_of_its_split_alone(tmp_path: Path, listed: str):
+    write(tmp_path, {"Annotations/a.xml": xml(DOG), "JPEGImages/a.png": ""})
+    write(tmp_path, {"ImageSets/Main/train.txt": "a\n", "ImageSets/Main/val.txt": listed})
+    opened = open_splits(tmp_path)
+    assert list(opened.datasets) == ["train"]
+    assert "val.txt: no XML file for this split" in str(opened.errors["val"])
 
 
 def test_images_without_xml_are_left_out_and_reported(tmp_path: Path):

@@ -146,7 +146,10 @@ def _class_names(split: VocSplit) -> set[str]:
 
 
 def _listed(names: Path, stems: Container[str]) -> Iterable[str]:
-    """Yield the names of an ImageSets file, with or without a 1 or -1 behind them."""
+    """Yield the names of an ImageSets file, with or without a 1 or -1 behind them.
+
+    Names with a folder or a suffix, as in JPEGImages/a.jpg, are those of XML files, too.
+    """
     try:
         lines = read_text(names, "utf-8-sig").split("\n")
     except OSError as error:
@@ -154,12 +157,20 @@ def _listed(names: Path, stems: Container[str]) -> Iterable[str]:
         raise DataError(f"{names}: cannot be read ({reason}); replace or remove it") from None
     except UnicodeDecodeError:
         raise DataError(f"{names}: not UTF-8 text; save it as UTF-8") from None
-    for line in map(str.strip, lines):
+    for line in filter(None, map(str.strip, lines)):
         name, _, flag = line.rpartition(" ")
-        if line in stems or (line and flag not in ("-1", "0", "1")):
-            yield line
-        elif line and flag != "-1":
-            yield name.strip()
+        if line in stems or flag not in ("-1", "0", "1"):
+            yield _stem_in(stems, line)
+        elif flag != "-1":
+            yield _stem_in(stems, name.strip())
+
+
+def _stem_in(stems: Container[str], name: str) -> str:
+    """Return which of the stems of XML files a listed name means; the name itself if none."""
+    base = _base(name)
+    is_file = base.lower().endswith((*SUFFIXES, ".xml"))
+    meant = (name, base, base.rpartition(".")[0] if is_file else base)
+    return next((each for each in meant if each in stems), name)
 
 
 def _name(file: VocFile, each: VocObject) -> str:
