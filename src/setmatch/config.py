@@ -4,19 +4,15 @@ The reference documentation of the settings is generated from the descriptions b
 """
 
 import copy
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
-    PlainValidator,
     ValidationError,
     model_validator,
 )
@@ -24,90 +20,24 @@ from pydantic import (
 from setmatch.errors import ConfigError, short, suggest
 from setmatch.files.reading import read_text
 from setmatch.files.safe_yaml import YamlError, parse_yaml
+from setmatch.setting_values import (
+    Argument,
+    Count,
+    CountOrAuto,
+    CountOrZero,
+    Fraction,
+    Freeze,
+    NotNegative,
+    NumQueries,
+    Positive,
+    Real,
+    Side,
+    SidePx,
+    TileSide,
+    Workers,
+)
 
 RECIPES = Path(__file__).parent / "recipes"
-MIN_SIDE_PX = 64  # least side of the images a model is trained on
-LEAST_TILE_PX = 32  # a tile is resized to what the model takes
-
-
-def _parse_number(value: object) -> object:
-    """Read '1e-4' as a number; YAML 1.1 reads it as a string."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
-
-
-def _check_argument(value: object) -> object:
-    value = _parse_number(value)
-    if isinstance(value, list) and all(map(_is_number, value)):
-        return value
-    if not (isinstance(value, str) or _is_number(value)):
-        raise ValueError("expected a finite number, true, false, a word or a list of numbers")
-    return value
-
-
-def _is_number(value: object) -> bool:
-    # math.isfinite fails for an integer that no float can hold.
-    return isinstance(value, int | float) and abs(value) <= sys.float_info.max
-
-
-def _check_integer_or_auto(value: object) -> int | str:
-    if value != "auto" and (isinstance(value, bool) or not isinstance(value, int)):
-        raise ValueError("expected an integer or auto")
-    return value
-
-
-def _check_side(side_px: int | str) -> int | str:
-    if isinstance(side_px, int) and side_px < MIN_SIDE_PX:
-        raise ValueError(
-            f"the coarsest feature map has one cell per 32 pixels, so such images are too small to "
-            f"detect anything; use {MIN_SIDE_PX} or more (smaller images are enlarged)"
-        )
-    return side_px
-
-
-def _check_not_negative(count: int | str) -> int | str:
-    if isinstance(count, int) and count < 0:
-        raise ValueError("expected 0 or more, or auto")
-    return count
-
-
-def _check_positive(count: int | str) -> int | str:
-    if isinstance(count, int) and count < 1:
-        raise ValueError("expected 1 or more, or auto")
-    return count
-
-
-def _check_tiles(tiles: object) -> int | str | None:
-    if tiles is None or tiles == "auto":
-        return tiles
-    if isinstance(tiles, bool) or not isinstance(tiles, int) or tiles < LEAST_TILE_PX:
-        raise ValueError(f"expected auto, null, or a side of {LEAST_TILE_PX} pixels or more")
-    return tiles
-
-
-def _check_num_queries(count: object) -> int | str | None:
-    return None if count is None else _check_positive(_check_integer_or_auto(count))
-
-
-Real = Annotated[float, BeforeValidator(_parse_number), Field(allow_inf_nan=False)]
-NotNegative = Annotated[Real, Field(ge=0)]
-Positive = Annotated[Real, Field(gt=0)]
-Fraction = Annotated[Real, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-CountOrZero = Annotated[int, Field(ge=0)]
-IntegerOrAuto = Annotated[int | Literal["auto"], PlainValidator(_check_integer_or_auto)]
-SidePx = Annotated[IntegerOrAuto, AfterValidator(_check_side)]
-Side = Annotated[int, AfterValidator(_check_side)]
-Workers = Annotated[IntegerOrAuto, AfterValidator(_check_not_negative)]
-Freeze = Literal["backbone", "encoder", "none"]
-CountOrAuto = Annotated[IntegerOrAuto, AfterValidator(_check_positive)]
-NumQueries = Annotated[int | Literal["auto"] | None, PlainValidator(_check_num_queries)]
-TileSide = Annotated[int | Literal["auto"] | None, PlainValidator(_check_tiles)]
-Argument = Annotated[bool | int | float | str | list[float], PlainValidator(_check_argument)]
 
 
 class Section(BaseModel):
@@ -140,10 +70,12 @@ class ModelSettings(Section):
 class DataSettings(Section):
     """How images are loaded, resized and augmented."""
 
-    augment: Literal["detr", "small", "flip", "none"] = Field(
+    augment: Literal["detr", "small", "ssd", "ssd_any_size", "flip", "none"] = Field(
         default="detr",
         description="Augmentation. `detr` is the published one (flip, random resize and crop), "
-        "`small` suits small data sets (flip, random zoom and color jitter), `flip` mirrors only.",
+        "`small` suits small data sets (flip, random zoom and color jitter), `ssd` is that of "
+        "real-time detectors (colors, zooming out, a crop that keeps objects, flip), "
+        "`ssd_any_size` the same at 3/4 to 5/4 of the size, `flip` mirrors only.",
     )
     strong_augment_from_epoch: CountOrZero = Field(
         default=0,
@@ -244,6 +176,11 @@ class LossWeights(Section):
     auxiliary: bool = Field(
         default=True, description="Train every decoder layer; false trains the last one alone."
     )
+    pooled_matches: bool = Field(
+        default=False,
+        description="Train boxes and edges of every layer on the matches of all layers and of the "
+        "proposals, each query with its most frequent target (D-FINE).",
+    )
     extra: dict[str, NotNegative] = Field(
         default={}, description="Weights of custom loss terms, by name."
     )
@@ -309,7 +246,21 @@ class TrainSettings(Section):
     schedule: Literal["drop", "cosine"] = Field(
         default="drop",
         description="Learning rate schedule: `drop` divides it by 10 at `drop_epoch`, `cosine` "
-        "decays it to 0 by the end.",
+        "decays it to `final_lr`.",
+    )
+    cosine_from: Fraction = Field(
+        default=0.0,
+        description="Fraction of the run before which `schedule: cosine` keeps the rate constant.",
+    )
+    cosine_until: Positive = Field(
+        default=1.0,
+        le=1,
+        description="Fraction of the run at which `schedule: cosine` has reached `final_lr`, which "
+        "it keeps from there on.",
+    )
+    final_lr: Fraction = Field(
+        default=0.0,
+        description="Factor on the learning rates where `schedule: cosine` has ended.",
     )
     drop_epoch: Count = Field(
         default=200,
@@ -426,8 +377,9 @@ def dump_recipe(recipe: Recipe) -> str:
 
 
 def recipe_names() -> list[str]:
-    """Return the names of the bundled recipes."""
-    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+    """Return the names of the bundled recipes; those of published trainings are in a folder."""
+    paths = (path.relative_to(RECIPES).with_suffix("") for path in RECIPES.rglob("*.yaml"))
+    return sorted(path.as_posix() for path in paths)
 
 
 def _read(source: str | Path | Mapping[str, Any] | None) -> tuple[dict[str, Any], str]:

@@ -16,7 +16,7 @@ PACKAGE = Path(setmatch.__file__).parent
 LAYERS: tuple[tuple[str, ...] | frozenset[str], ...] = (
     ("errors", "files"),
     ("structures", "ops", "html"),
-    ("config", "losses"),
+    ("setting_values", "config", "losses"),
     ("postprocessing", "distributed"),
     frozenset({"models", "data"}),
     ("visualize", "inference"),

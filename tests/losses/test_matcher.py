@@ -1,6 +1,7 @@
 """Hungarian matching: optimal, separate for every image, robust to non-finite values."""
 
 import itertools
+from collections import Counter
 
 import pytest
 import torch
@@ -9,8 +10,9 @@ from hypothesis import strategies as st
 
 from setmatch.config import MatchCosts
 from setmatch.losses.classification import ClassificationLoss, Focal, Softmax, Varifocal
-from setmatch.losses.matcher import match, pairwise_cost, start_matching
+from setmatch.losses.matcher import match, pairwise_cost, start_matching, union_of
 from setmatch.structures.batch import Target
+from setmatch.structures.outputs import Assignment
 
 CLASS_LOSS, COSTS = Softmax(), MatchCosts()
 
@@ -153,3 +155,48 @@ def test_groups_of_queries_are_matched_as_if_they_were_alone(
                 (together.target, expected.target, 0),
             ):
                 assert torch.equal(ours[of_group], theirs + start)
+
+
+def test_the_union_of_matches_keeps_the_most_frequent_target_of_each_query():
+    """By hand: query 0 of image 0 has target 1 twice and 0 once; two queries share target 1."""
+    layers = [
+        _matches([(0, 0, 1), (0, 2, 0), (1, 0, 2)]),
+        _matches([(0, 0, 1), (0, 3, 0), (1, 1, 2)]),
+        _matches([(0, 0, 0), (0, 2, 1), (1, 0, 2)]),
+    ]
+    union = union_of(layers, queries=4, targets=3)
+    pairs = torch.stack([union.image, union.query, union.target], dim=1).tolist()
+    # Query 2 has targets 0 and 1 once each: the first one stays.
+    assert pairs == [[0, 0, 1], [0, 2, 0], [0, 3, 0], [1, 0, 2], [1, 1, 2]]
+
+
+@given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 9), st.randoms(use_true_random=False))
+def test_the_union_is_that_of_counted_pairs(layers: int, images: int, queries: int, random):
+    """Against a count of pairs in plain Python; a matching has each target at most once."""
+    counts = [random.randint(0, 5) for _ in range(images)]
+    starts = [sum(counts[:image]) for image in range(images)]
+    matchings: list[list[tuple[int, int, int]]] = [
+        [
+            (image, query, starts[image] + target)
+            for image, count in enumerate(counts)
+            for query, target in sorted(
+                zip(
+                    random.sample(range(queries), min(queries, count)),
+                    random.sample(range(count), min(queries, count)),
+                    strict=True,
+                )
+            )
+        ]
+        for _ in range(layers)
+    ]
+    frequency = Counter(pair for pairs in matchings for pair in pairs)
+    expected: dict[tuple[int, int], int] = {}
+    for image, query, target in sorted(frequency, key=lambda pair: (-frequency[pair], pair)):
+        expected.setdefault((image, query), target)
+    union = union_of([_matches(pairs) for pairs in matchings], queries, sum(counts))
+    found = zip(union.image.tolist(), union.query.tolist(), union.target.tolist(), strict=True)
+    assert list(found) == [(*place, expected[place]) for place in sorted(expected)]
+
+
+def _matches(pairs: list[tuple[int, int, int]]) -> Assignment:
+    return Assignment(*torch.tensor(pairs, dtype=torch.int64).view(-1, 3).unbind(1))

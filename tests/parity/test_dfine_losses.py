@@ -5,6 +5,7 @@ never trains the boxes of the last but one. Its losses of distributions are ther
 by layer, as its function computes them; those of classes and boxes where both train the same.
 """
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -67,29 +68,103 @@ def test_losses_of_distributions(counts: tuple[int, ...], tmp_path: Path):
         assert distilled == pytest.approx(expected["loss_ddf"], rel=1e-4, abs=1e-7)
 
 
+@pytest.mark.parametrize("counts", [(3, 3), (4, 0), (0, 0)])
+def test_losses_of_pooled_matches(counts: tuple[int, ...], tmp_path: Path):
+    """Boxes and edges of every layer on the union of all matches, as the authors train them.
+
+    transformers has no such union: its functions get the union that this test counts itself.
+    """
+    reference, model = _pair(tmp_path)
+    pixels = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
+    targets = random_targets(counts, classes=7)
+    groups = model(whole_images(pixels), targets)
+    pooling = LossWeights(pooled_matches=True)
+    plain, pooled = (
+        {
+            each.group: each.terms
+            for each in Criterion(model.class_loss, COSTS, weights)(groups, targets).groups
+        }
+        for weights in (LossWeights(), pooling)
+    )
+    matched = [group for group in groups if group.assignment is None]
+    assert [group.name for group in matched] == ["main", "encoder", "start"]
+    union = _union([pairs for group in matched for pairs in _matches(group, targets)])
+    labels = [{"class_labels": t.classes, "boxes": t.cxcywh} for t in targets]
+    loss, size = DFineLoss(reference.config), max(sum(len(query) for query, _ in union), 1)
+    for group in matched:
+        for layer, boxes in enumerate(group.predictions.cxcywh.float()):
+            expected = loss.loss_boxes({"pred_boxes": boxes}, labels, union, size)
+            found = pooled[group.name]
+            assert found["l1"][layer].item() == pytest.approx(
+                float(expected["loss_bbox"]), rel=1e-4
+            )
+            giou = float(expected["loss_giou"])
+            assert found["giou"][layer].item() == pytest.approx(giou, rel=1e-4)
+            assert torch.equal(found["class"], plain[group.name]["class"])
+    for layer in range(len(groups[0].predictions.logits)):
+        expected = loss.loss_local(_edges_of(groups[0], layer), labels, union, size)
+        edges, distilled = (pooled["main"][name][layer].item() for name in TERMS_OF_EDGES)
+        assert edges == pytest.approx(float(expected["loss_fgl"]), rel=1e-4)
+        assert distilled == pytest.approx(float(expected["loss_ddf"]), rel=1e-4, abs=1e-7)
+    assert all(torch.equal(pooled["denoising"][name], v) for name, v in plain["denoising"].items())
+    if sum(counts):
+        assert size > sum(counts)
+        assert not torch.equal(pooled["main"]["l1"], plain["main"]["l1"])
+
+
+TERMS_OF_EDGES = ("edges", "distillation")
+Pairs = list[tuple[torch.Tensor, torch.Tensor]]  # queries and targets of each image
+
+
+def _matches(group: PredictionGroup, targets: list[Target]) -> list[Pairs]:
+    """The matches of each layer, with targets counted from 0 in each image."""
+    logits, boxes = group.predictions.logits.float(), group.predictions.cxcywh.float()
+    assignments = match(logits, boxes, targets, setmatch.losses.Varifocal(), COSTS)
+    starts = [0, len(targets[0])]
+    return [
+        [
+            (assignment.query[chosen], assignment.target[chosen] - starts[image])
+            for image in range(2)
+            for chosen in [assignment.image == image]
+        ]
+        for assignment in assignments
+    ]
+
+
+def _union(matchings: list[Pairs]) -> Pairs:
+    """The most frequent target of each query that any matching has."""
+    union = []
+    for image in range(2):
+        pairs = [zip(*(each.tolist() for each in pairs[image]), strict=True) for pairs in matchings]
+        frequency = Counter(pair for each in pairs for pair in each)
+        kept: dict[int, int] = {}
+        for query, target in sorted(frequency, key=lambda pair: (-frequency[pair], pair)):
+            kept.setdefault(query, target)
+        queries, chosen = torch.tensor(list(kept), dtype=torch.int64), list(kept.values())
+        union.append((queries, torch.tensor(chosen, dtype=torch.int64)))
+    return union
+
+
+def _edges_of(main: PredictionGroup, layer: int) -> dict[str, torch.Tensor]:
+    """What transformers' loss_local takes of a layer."""
+    assert main.edges is not None
+    return {
+        "pred_boxes": main.predictions.cxcywh.float()[layer],
+        "pred_corners": main.edges.logits[layer].flatten(2).float(),
+        "ref_points": main.edges.start_cxcywh.float(),
+        "teacher_corners": main.edges.logits[-1].flatten(2).float(),
+        "teacher_logits": main.predictions.logits.float()[-1],
+    }
+
+
 def _local_losses(
     reference, main: PredictionGroup, targets: list[Target], labels
 ) -> list[dict[str, float]]:
     """transformers' loss_local of every layer, on the predictions of a group of ours."""
     loss = DFineLoss(reference.config)
-    logits, boxes = main.predictions.logits.float(), main.predictions.cxcywh.float()
-    assignments = match(logits, boxes, targets, setmatch.losses.Varifocal(), COSTS)
-    starts = [0, len(targets[0])]
+    count = max(sum(len(target) for target in targets), 1)
     values = []
-    for layer, assignment in enumerate(assignments):
-        indices = [
-            (assignment.query[chosen], assignment.target[chosen] - starts[image])
-            for image in range(2)
-            for chosen in [assignment.image == image]
-        ]
-        outputs = {
-            "pred_boxes": boxes[layer],
-            "pred_corners": main.edges.logits[layer].flatten(2).float(),
-            "ref_points": main.edges.start_cxcywh.float(),
-            "teacher_corners": main.edges.logits[-1].flatten(2).float(),
-            "teacher_logits": logits[-1],
-        }
-        count = max(sum(len(target) for target in targets), 1)
-        found = loss.loss_local(outputs, labels, indices, count)
+    for layer, indices in enumerate(_matches(main, targets)):
+        found = loss.loss_local(_edges_of(main, layer), labels, indices, count)
         values.append({name: float(value) for name, value in found.items()})
     return values

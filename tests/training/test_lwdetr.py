@@ -2,6 +2,7 @@
 
 import pytest
 import quick_runs
+import torch
 from quick_runs import Split
 from small_runs import (
     assert_thirty_steps_lowered_the_loss,
@@ -63,3 +64,47 @@ def test_recipes_start_from_published_weights_and_go_up_to_their_size(name: str)
     assert recipe.model.init_weights == name
     assert max(recipe.data.auto_sides_px) == 640
     assert {side % 64 for side in recipe.data.auto_sides_px} == {0}
+
+
+def test_branches_of_late_blocks_are_left_out_in_training_alone():
+    """As in the published training of the large sizes: the first block keeps all."""
+    detector = build(ModelCard("lwdetr_l", {**SMALL_LWDETR, "drop_path": 0.9}, ONE))
+    first, *_, last = detector.backbone.blocks
+    tokens = torch.randn(64, 3, SMALL_LWDETR["backbone_dim"])
+
+    def changed(block) -> int:
+        return int((block(tokens) != tokens).flatten(1).any(1).sum())
+
+    torch.manual_seed(0)
+    assert changed(first) == 64
+    assert 0 < changed(last) < 40
+    detector.eval()
+    assert changed(last) == 64
+
+
+@pytest.mark.parametrize(("name", "rate"), [("t", None), ("m", None), ("l", 0.1), ("x", 0.1)])
+def test_large_sizes_are_trained_with_stochastic_depth(name: str, rate: float | None):
+    for recipe in (f"lwdetr_{name}", f"published/lwdetr_{name}"):
+        assert load_recipe(recipe).model.arguments.get("drop_path") == rate
+
+
+def test_norms_biases_scales_and_positions_of_the_backbone_do_not_decay():
+    """As published; the decoder's do."""
+    detector = build(ModelCard("lwdetr_m", SMALL_LWDETR, ONE))
+    backbone, undecayed = detector.backbone, detector.undecayed()
+    block = backbone.blocks[0]
+    for kept in (
+        backbone.position,
+        backbone.embed.bias,
+        block.scale_ffn,
+        block.norm_ffn.weight,
+        block.ffn[0].bias,
+    ):
+        assert id(kept) in undecayed
+    for decayed in (
+        backbone.embed.weight,
+        block.ffn[0].weight,
+        detector.decoder.norm.weight,
+        detector.encoder.levels[0].norm.bias,
+    ):
+        assert id(decayed) not in undecayed

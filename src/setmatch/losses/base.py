@@ -83,7 +83,8 @@ class LossTerm:
     the group lacks what the term needs. Its value must add up over micro-batches: divide by the
     counts of `MatchedPredictions.normalizer`. `name` is the term's name in the log, the curves and
     the progress display. `weight` is its key in the recipe's `loss` section; a term without a
-    weight is logged but not trained.
+    weight is logged but not trained. A term that `pools` is computed on the matches of all layers
+    where the recipe says so (`loss.pooled_matches`).
 
     Example: `LossTerm("aspect", "aspect", aspect_loss)` reads the weight `loss.extra.aspect`.
     """
@@ -91,3 +92,4 @@ class LossTerm:
     name: str
     weight: str | None
     function: Callable[[MatchedPredictions], Float[Tensor, " L"] | Float[Tensor, ""] | None]
+    pools: bool = False

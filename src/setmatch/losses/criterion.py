@@ -14,7 +14,7 @@ from setmatch.losses.base import LossTerm, MatchedPredictions
 from setmatch.losses.box_distribution import distillation_loss, edge_loss
 from setmatch.losses.boxes import giou_loss, l1_loss
 from setmatch.losses.classification import ClassificationLoss, MatchedQueries
-from setmatch.losses.matcher import start_matching
+from setmatch.losses.matcher import start_matching, union_of
 from setmatch.losses.normalizer import LossNormalizer
 from setmatch.ops.boxes import cxcywh_to_xyxy, intersection_over_union
 from setmatch.structures.batch import Target, require_targets
@@ -64,14 +64,14 @@ def mask_dice_loss(matched: MatchedPredictions) -> Float[Tensor, ""] | None:
 
 TERMS = (
     LossTerm("class", "class", classification_loss),
-    LossTerm("l1", "l1", l1_loss),
-    LossTerm("giou", "giou", giou_loss),
+    LossTerm("l1", "l1", l1_loss, pools=True),
+    LossTerm("giou", "giou", giou_loss, pools=True),
     LossTerm("class_error", None, class_error),
     LossTerm("cardinality_error", None, cardinality_error),
     LossTerm("mask", "mask", mask_focal_loss),
     LossTerm("dice", "dice", mask_dice_loss),
-    LossTerm("edges", "edges", edge_loss),
-    LossTerm("distillation", "distillation", distillation_loss),
+    LossTerm("edges", "edges", edge_loss, pools=True),
+    LossTerm("distillation", "distillation", distillation_loss, pools=True),
 )
 
 
@@ -156,12 +156,18 @@ class Criterion:
             # Groups with known assignments come first: their work keeps a GPU busy while the
             # matching costs of the others travel to the CPU.
             order = sorted(range(len(groups)), key=lambda at: groups[at].assignment is None)
-            done = {
-                at: self._terms(
-                    groups[at], pending[at](), groups[at].targets or targets, normalizer
-                )
-                for at in order
-            }
+            done: dict[int, GroupLosses] = {}
+            waiting: dict[int, list[Assignment]] = {}  # for the matches of the others
+            for at in order:
+                assignments = pending[at]()
+                if self.weights.pooled_matches and _is_pooled(groups[at]):
+                    waiting[at] = assignments
+                    continue
+                own_targets = groups[at].targets or targets
+                done[at] = self._terms(groups[at], assignments, own_targets, normalizer)
+            pooled = _pooled([groups[at] for at in waiting], list(waiting.values()), targets)
+            for at, assignments in waiting.items():
+                done[at] = self._terms(groups[at], assignments, targets, normalizer, pooled)
             losses = tuple(done[at] for at in range(len(groups)))
             total = torch.stack([self._weighted(group) for group in losses]).sum()
         return Losses(total, losses)
@@ -184,10 +190,16 @@ class Criterion:
         assignments: Sequence[Assignment],
         targets: Sequence[Target],
         normalizer: LossNormalizer,
+        pooled: Assignment | None = None,
     ) -> GroupLosses:
         counts = normalizer.times(group.repeats * group.query_groups)
-        matched = self._matched(group, assignments, targets, counts)
-        values = {term.name: term.function(matched) for term in self.terms}
+        own = shared = self._matched(group, assignments, targets, counts)
+        if pooled is not None:
+            share = len(pooled.target) / max(sum(map(len, targets)), 1)
+            shared = self._matched(
+                group, [pooled] * own.layers, targets, counts.with_matches(share)
+            )
+        values = {term.name: term.function(shared if term.pools else own) for term in self.terms}
         return GroupLosses(group.name, {n: v for n, v in values.items() if v is not None})
 
     def _matched(
@@ -241,6 +253,32 @@ class Criterion:
     ) -> tuple[Float[Tensor, "L B Q C"], Float[Tensor, "L B Q 4"]]:
         first = 0 if self.weights.auxiliary else -1
         return predictions.logits[first:].float(), predictions.cxcywh[first:].float()
+
+
+def _is_pooled(group: PredictionGroup) -> bool:
+    """Return whether a group is matched to the targets of the images."""
+    return group.assignment is None and group.targets is None
+
+
+def _pooled(
+    groups: Sequence[PredictionGroup],
+    assignments: Sequence[Sequence[Assignment]],
+    targets: Sequence[Target],
+) -> Assignment | None:
+    """Return the union of the matches of all layers of some groups; None if there are no groups.
+
+    Raises ConfigError for groups of different queries, whose matches cannot be joined.
+    """
+    if not groups:
+        return None
+    numbers = {group.predictions.logits.shape[2] for group in groups}
+    if len(numbers) > 1:
+        raise ConfigError(
+            f"loss.pooled_matches: the groups {', '.join(group.name for group in groups)} have "
+            "different numbers of queries; set it to false"
+        )
+    every = [each for layers in assignments for each in layers]
+    return union_of(every, numbers.pop(), sum(map(len, targets)))
 
 
 def _indices(assignments: Sequence[Assignment]) -> tuple[Tensor, Tensor, Tensor]:

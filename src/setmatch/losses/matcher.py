@@ -99,6 +99,30 @@ class PendingMatch:
         return [Assignment(*per_layer[:, layer]) for layer in range(layers)]
 
 
+def union_of(assignments: Sequence[Assignment], queries: int, targets: int) -> Assignment:
+    """Return all pairs of several matchings of the same queries, sorted by image, then query.
+
+    A query that has different targets among them keeps the most frequent one, and of equally
+    frequent ones the first. Several queries may keep the same target. Source: the "union set" of
+    D-FINE's published training. `targets` are those of all images.
+    """
+    image = torch.cat([each.image for each in assignments])
+    query = torch.cat([each.query for each in assignments])
+    target = torch.cat([each.target for each in assignments])
+    pair, count = torch.unique(
+        (image * queries + query) * max(targets, 1) + target, return_counts=True
+    )
+    place = pair // max(targets, 1)  # sorted, as pairs are
+    falling = torch.argsort(count, descending=True, stable=True)
+    by_place = falling[torch.argsort(place[falling], stable=True)]
+    ordered = place[by_place]
+    is_first = torch.ones_like(ordered, dtype=torch.bool)
+    is_first[1:] = ordered[1:] != ordered[:-1]
+    kept = pair[by_place[is_first]]
+    place = kept // max(targets, 1)
+    return Assignment(place // queries, place % queries, kept % max(targets, 1))
+
+
 def pairwise_cost(
     logits: Float[Tensor, "L B Q C"],
     cxcywh: Float[Tensor, "L B Q 4"],

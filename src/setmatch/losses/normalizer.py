@@ -37,6 +37,15 @@ class LossNormalizer:
             return self
         return LossNormalizer(torch.cat([self.counts[:3] * repeats, self.counts[3:]]))
 
+    def with_matches(self, per_box: float) -> "LossNormalizer":
+        """Return the counts if every target box of the step is matched `per_box` times.
+
+        It is a mean over the micro-batch at hand, whose losses are thus averaged over its own
+        matches, and weighted by its part of the step's boxes.
+        """
+        matches = self.counts[0] * per_box
+        return LossNormalizer(torch.stack([matches, matches, *self.counts[2:]]))
+
     @property
     def boxes(self) -> Float[Tensor, ""]:
         """Number of target boxes."""

@@ -1,6 +1,6 @@
 """The base class of all detectors: everything other rooms need to know of a model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -145,6 +145,10 @@ class Detector(nn.Module):
     def rate_factors(self) -> dict[int, float]:
         """Return, by their `id`, parameters that learn at a fraction of their group's rate."""
         return {}
+
+    def undecayed(self) -> Set[int]:
+        """Return the `id` of each parameter without weight decay."""
+        return frozenset()
 
 
 def _joined(outputs: Sequence[ModelOutput]) -> ModelOutput:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from setmatch.models.detector import Detector
+from setmatch.models.weights.backbone_start import BackboneStart
 from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights
 
 Preset = Callable[..., Detector]  # (num_classes, shape), shape a frozen dataclass with defaults
@@ -16,13 +17,15 @@ class Family:
     """The named models of a family, and the checkpoints that it can read.
 
     `box_presets` pairs each preset that has a mask head with the same model without one.
-    `published` downloads and reads the weights that are published under a name.
+    `published` downloads and reads the weights that are published under a name. `starts` are the
+    weights that the published training of a preset starts its backbone from.
     """
 
     presets: Mapping[str, Preset]
     box_presets: Mapping[str, str] = field(default_factory=dict)
     layouts: Sequence[CheckpointLayout] = ()
     published: Mapping[str, Callable[[], LoadedWeights]] = field(default_factory=dict)
+    starts: Mapping[str, BackboneStart] = field(default_factory=dict)
 
 
 def by_name(*presets: Preset) -> dict[str, Preset]:

@@ -15,7 +15,8 @@ from setmatch.models.config import free_arguments
 from setmatch.models.detector import Detector
 from setmatch.models.family import default_shape
 from setmatch.models.load import assemble, load
-from setmatch.models.registry import build, find_preset
+from setmatch.models.registry import STARTS, build, find_preset
+from setmatch.models.weights.backbone_start import fill_backbone
 from setmatch.models.weights.download import fetch_torchvision
 from setmatch.models.weights.key_map import TORCHVISION_BACKBONE, from_layout
 from setmatch.structures.metadata import ModelCard
@@ -29,10 +30,11 @@ MASK_HEAD = "mask_head."
 def initialize(card: ModelCard, weights: str | None) -> Detector:
     """Return the detector that `card` describes, in training mode, with initial weights.
 
-    `weights` is anything that `load` reads, "imagenet" for a pretrained backbone only, or "none"
-    for random weights. A detector's weights are adapted to the card's classes; rows of classes with
-    the same name are kept, and a missing mask head is random. None means "imagenet" for backbones
-    with frozen norms, as published, and "none" for all others.
+    `weights` is anything that `load` reads, "imagenet" for a pretrained backbone only (that of the
+    published training, where the family has one), or "none" for random weights. A detector's
+    weights are adapted to the card's classes; rows of classes with the same name are kept, and a
+    missing mask head is random. None means "imagenet" for backbones with frozen norms of
+    torchvision, as published, and "none" for all others.
     Raises WeightsError for weights that cannot be found or belong to another model.
     """
     detector = build(card)
@@ -43,6 +45,8 @@ def initialize(card: ModelCard, weights: str | None) -> Detector:
             backbone.load_pretrained()
         case "imagenet" if isinstance(backbone, Named):
             load_imagenet_backbone(backbone)
+        case "imagenet" if card.preset in STARTS:
+            fill_backbone(backbone, STARTS[card.preset], card.preset)
         case "imagenet":
             raise WeightsError(f"{card.preset}: there are no ImageNet weights for its backbone")
         case "none" if frozen:

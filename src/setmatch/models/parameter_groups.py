@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import nn
 
+from setmatch.models.layers.attention import RMSNorm
+
 ParameterGroups = dict[str, list[nn.Parameter]]
 GroupParameters = Callable[[Any], ParameterGroups]  # takes the detector
 
@@ -16,6 +18,24 @@ GroupParameters = Callable[[Any], ParameterGroups]  # takes the detector
 def trainable_parameters(module: nn.Module) -> list[nn.Parameter]:
     """Return the parameters of a module that require a gradient."""
     return [parameter for parameter in module.parameters() if parameter.requires_grad]
+
+
+def norms_of(module: nn.Module) -> set[int]:
+    """Return the `id` of each weight and bias of a norm within a module."""
+    norms = nn.modules.batchnorm._NormBase | nn.LayerNorm | nn.GroupNorm | RMSNorm
+    parts = (each for each in module.modules() if isinstance(each, norms))
+    return {id(parameter) for part in parts for parameter in part.parameters()}
+
+
+def biases_of(module: nn.Module) -> set[int]:
+    """Return the `id` of each bias within a module."""
+    named = module.named_parameters()
+    return {id(parameter) for name, parameter in named if name.rpartition(".")[2] == "bias"}
+
+
+def norms_and_outer_biases(detector: Any) -> set[int]:
+    """Return the `id` of each parameter of a norm, and of each bias outside of the backbone."""
+    return norms_of(detector) | (biases_of(detector) - biases_of(detector.backbone))
 
 
 def backbone_and_rest(detector: Any) -> ParameterGroups:

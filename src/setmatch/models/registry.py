@@ -44,6 +44,8 @@ BOX_PRESETS = {name: box for family in FAMILIES for name, box in family.box_pres
 LAYOUTS = [layout for family in FAMILIES for layout in family.layouts]
 PUBLISHED = {name: read for family in FAMILIES for name, read in family.published.items()}
 
+STARTS = {name: start for family in FAMILIES for name, start in family.starts.items()}
+
 
 def build(card: ModelCard) -> Detector:
     """Build the model that `card` describes, with random weights, in training mode.

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from setmatch.config import Recipe, TileSide, dump_recipe, load_recipe, recipe_names
+from setmatch.config import Recipe, dump_recipe, load_recipe, recipe_names
 from setmatch.data.open import prefer_panoptic
 from setmatch.errors import ConfigError
 from setmatch.files.writing import write_text
 from setmatch.models.factory import import_named
 from setmatch.models.load import preset_of
 from setmatch.models.registry import has_masks, mask_preset
+from setmatch.setting_values import TileSide
 from setmatch.training.checkpoints.checkpoint import Checkpoint, has_checkpoints
 from setmatch.training.own_model import OwnModel
 from setmatch.training.stages import boxes_run
@@ -34,7 +35,7 @@ def choose_recipe(
     """Return the recipe of a run.
 
     Base: `recipe`; else that of the resumed run, in its `checkpoint` or `saved` in its folder
-    during the box stage; else the recipe with the name of the preset, if there is one. Preset: an
+    during the box stage; else the one that `recipe_for` finds for the preset. Preset: an
     override of model.preset; else `model`; else the base's; else that of `weights`; else one that
     needs no download, with masks if there is a `task`. Raises ConfigError, and WeightsError for
     weights that cannot be read.
@@ -51,10 +52,25 @@ def choose_recipe(
                 pass
             case source:
                 model = preset_of(source)
-    if base is None and model in recipe_names():
-        base = model
+    if base is None and model is not None:
+        base = recipe_for(model, None if weights is None else str(weights))
     preset = [] if model is None else [f"model.preset={model}"]
     return load_recipe(base, [*preset, *overrides, *task_overrides(task)])
+
+
+def recipe_for(preset: str, weights: str | None) -> str | None:
+    """Return the name of the bundled recipe that trains a preset from `weights`; None without one.
+
+    It is the one with the name of the preset. If training starts from "imagenet" and there is none,
+    or it fine-tunes published weights, it is the published training of the preset or its family.
+    """
+    names = recipe_names()
+    fine_tunes = preset in names and load_recipe(preset).model.init_weights == preset
+    candidates = [preset]
+    if weights == "imagenet" and (fine_tunes or preset not in names):
+        families = [name for name in names if fine_tunes and preset.startswith(f"{name}_")]
+        candidates = [f"published/{preset}", *families, preset]
+    return next((name for name in candidates if name in names), None)
 
 
 def import_own_model(model: str | None, overrides: Sequence[str]) -> None:

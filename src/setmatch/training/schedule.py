@@ -98,12 +98,13 @@ class Schedule(ABC):
     def lr_factor(self, step: int, spent_s: float = 0.0) -> float:
         """Return the factor on the learning rates at `step`.
 
-        It is a linear warm-up times a drop to a tenth (published) or a half cosine to 0.
+        It is a linear warm-up times a drop to a tenth (published) or a half cosine to `final_lr`.
         """
         if self.settings.schedule == "drop":
             decay = 0.1 if self._dropped(step, spent_s) else 1.0
         else:
-            decay = 0.5 * (1 + math.cos(math.pi * self._cosine_progress(step, spent_s)))
+            fall = 0.5 * (1 + math.cos(math.pi * self._cosine_progress(step, spent_s)))
+            decay = self.settings.final_lr + (1 - self.settings.final_lr) * fall
         return self._warmup(step, spent_s) * decay
 
     def resolution_scale(self, step: int, spent_s: float = 0.0) -> float:
@@ -165,9 +166,11 @@ class EpochSchedule(Schedule):
         return self.epoch(step) >= self.settings.drop_epoch
 
     def _cosine_progress(self, step: int, spent_s: float) -> float:
-        """Return the progress counted from the end of the warm-up."""
-        warmup = self.settings.warmup_steps
-        return min(1.0, max(0, step - warmup) / max(1, self.steps - warmup))
+        """Return the progress counted from the end of the warm-up, or from `cosine_from`."""
+        settings = self.settings
+        start = max(settings.warmup_steps, settings.cosine_from * self.steps)
+        length = settings.cosine_until * self.steps - start
+        return min(1.0, max(0, step - start) / max(1, length))
 
 
 @dataclass(frozen=True)
@@ -214,8 +217,10 @@ class TimeSchedule(Schedule):
         return self.progress(step, spent_s) >= 2 / 3
 
     def _cosine_progress(self, step: int, spent_s: float) -> float:
-        """Return the progress of the run: the cosine is as long."""
-        return self.progress(step, spent_s)
+        """Return the progress from `cosine_from` to `cosine_until`."""
+        start, end = self.settings.cosine_from, self.settings.cosine_until
+        done = self.progress(step, spent_s) - start
+        return min(1.0, max(0.0, done) / max(end - start, 1e-9))
 
 
 def make_schedule(images: int, settings: TrainSettings, validation_images: int = 0) -> Schedule:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from setmatch.config import ModelSettings, Recipe, TileSide
+from setmatch.config import ModelSettings, Recipe
 from setmatch.data.audit.checks import require_trainable
 from setmatch.data.audit.image_size import preprocessing_of, resolve_image_size
 from setmatch.data.audit.num_queries import queries_for
@@ -24,6 +24,7 @@ from setmatch.models.detector import Detector
 from setmatch.models.initialize import initialize
 from setmatch.models.registry import find_preset
 from setmatch.ops.image_size import tile_side_px
+from setmatch.setting_values import TileSide
 from setmatch.structures.metadata import TRAINED_ON, ModelCard, Preprocessing
 from setmatch.training.checkpoints.best import BEST
 from setmatch.training.checkpoints.checkpoint import (
@@ -237,7 +238,9 @@ def build_train_step(setup: TrainingSetup, distributed: Distributed) -> TrainSte
         detector,
         distributed.wrap(detector),
         detector.objective(set_loss) if setup.criterion is None else set_loss(detector.class_loss),
-        build_optimizer(detector.parameter_groups(), settings, detector.rate_factors()),
+        build_optimizer(
+            detector.parameter_groups(), settings, detector.rate_factors(), detector.undecayed()
+        ),
         BatchNormStats(detector, distributed),
         EMA(detector, settings.ema_decay) if settings.ema_decay else None,
         choose_precision(settings.precision, distributed.device),

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from setmatch.config import Freeze, Recipe, TileSide
+from setmatch.config import Recipe
 from setmatch.data.batches.loader import require_uncombined
 from setmatch.data.batches.sampler import grad_accum_steps
 from setmatch.distributed import init_distributed
@@ -18,6 +18,7 @@ from setmatch.errors import ConfigError, TrainingError
 from setmatch.losses.base import Loss
 from setmatch.models.detector import Detector
 from setmatch.models.weights.terms import accepting
+from setmatch.setting_values import Freeze, TileSide
 from setmatch.training.callbacks import Callback
 from setmatch.training.checkpoints.best import Run
 from setmatch.training.checkpoints.checkpoint import Checkpoint

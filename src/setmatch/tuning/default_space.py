@@ -1,6 +1,7 @@
 """What is searched unless the user says otherwise: around the values of the recipe."""
 
-from setmatch.config import MIN_SIDE_PX, DataSettings, Recipe
+from setmatch.config import DataSettings, Recipe
+from setmatch.setting_values import MIN_SIDE_PX
 from setmatch.training.recipe_variants import sketch
 from setmatch.tuning.space import Choice, Range, Space, Value
 

@@ -260,3 +260,37 @@ def test_flips_are_those_of_torchvision():
         assert all(map(torch.equal, ours, theirs))
         outcomes.add(torch.equal(ours[0], image))
     assert outcomes == {True, False}
+
+
+@pytest.mark.parametrize("augment", ["ssd", "ssd_any_size"])
+def test_ssd_keeps_boxes_on_their_objects(augment: str):
+    """A white object on black: colors change it, but what is around stays darker."""
+    short_sides, kept = set(), 0
+    for seed in range(40):
+        pixels, target = run(augment, SMALL, (90, 120), seed)
+        height, width = pixels.shape[1:]
+        short_sides.add(min(height, width))
+        if not len(target):
+            continue
+        kept += 1
+        left, top, right, bottom = (
+            cxcywh_to_xyxy(target.cxcywh)[0] * torch.tensor([width, height, width, height])
+        ).tolist()
+        box = torch.zeros(height, width, dtype=torch.bool)
+        box[round(top) : round(bottom), round(left) : round(right)] = True
+        assert pixels[:, box].mean() > 0.3
+        if (~box).sum() > 100:
+            assert pixels[:, ~box].mean() < 0.5 * pixels[:, box].mean()
+    assert kept > 30
+    assert (max(short_sides) > 170) == (augment == "ssd_any_size")
+    assert (max(short_sides) <= 160) == (augment == "ssd")
+
+
+@pytest.mark.parametrize("augment", ["ssd", "ssd_any_size"])
+def test_ssd_takes_images_without_objects(augment: str):
+    nothing = Target(torch.empty(0, dtype=torch.int64), torch.empty(0, 4))
+    image = torch.full((3, 60, 80), 9, dtype=torch.uint8)
+    for seed in range(20):
+        torch.manual_seed(seed)
+        _, target, clipped = training_transform(augment, SMALL)(image, nothing)
+        assert len(target) == clipped == 0

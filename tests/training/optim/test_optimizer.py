@@ -195,3 +195,38 @@ def test_slow_evaluations_become_rare():
     assert plan.evaluation_due(5, 5.5, 6.5)
     assert not plan.evaluation_due(5, 11.5, 12.5, evaluation_s=1.0)
     assert plan.evaluation_due(5, 35.5, 36.5, evaluation_s=1.0)
+
+
+@pytest.mark.parametrize("minutes", [0.0, 2.0])
+def test_a_cosine_may_start_late_end_early_and_not_at_zero(minutes: float):
+    """Flat, half a cosine, flat again, as in the published training of DEIM."""
+    settings = TrainSettings(
+        epochs=10,
+        minutes=minutes,
+        batch_size=1,
+        schedule="cosine",
+        cosine_from=0.5,
+        cosine_until=0.8,
+        final_lr=0.4,
+    )
+    plan = make_schedule(100, settings)
+    length = 120.0 if minutes else 1000
+    factors = [
+        plan.lr_factor(int(done * length), done * length)
+        for done in (0.1, 0.3, 0.5, 0.65, 0.8, 0.9, 0.999)
+    ]
+    assert factors == pytest.approx([1, 1, 1, 0.7, 0.4, 0.4, 0.4])
+
+
+def test_some_parameters_do_not_decay():
+    """Without a gradient to follow, only decay changes a weight."""
+    kept, decayed, slow = (nn.Parameter(torch.ones(2)) for _ in range(3))
+    settings = TrainSettings(lr=0.1, weight_decay=0.5)
+    groups = {"rest": [kept, decayed, slow]}
+    optimizer = build_optimizer(groups, settings, {id(slow): 0.1}, {id(kept)})
+    for parameter in (kept, decayed, slow):
+        parameter.grad = torch.zeros(2)
+    apply_gradients(optimizer, 0.1)
+    values = [parameter[0].item() for parameter in (kept, decayed, slow)]
+    assert values == pytest.approx([1.0, 0.95, 0.995])
+    assert learning_rates(optimizer) == {"lr": 0.1}

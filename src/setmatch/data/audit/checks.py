@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
-from setmatch.config import TileSide
 from setmatch.data.annotations.box_convention import ConventionDoubt
 from setmatch.data.annotations.cleaning import BOX_FLAWS, TURNED
 from setmatch.data.audit.findings import Finding, Severity
@@ -18,6 +17,7 @@ from setmatch.data.batches.random_tile import RandomTile, tile_of
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.formats.written_paths import fold
 from setmatch.errors import DataError
+from setmatch.setting_values import TileSide
 from setmatch.structures.metadata import Preprocessing
 
 TINY_PX = 8

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float64
 
-from setmatch.config import DataSettings, TileSide
+from setmatch.config import DataSettings
 from setmatch.data.audit.statistics import objects_of, resize_scales
 from setmatch.data.dataset import DetectionDataset
 from setmatch.ops.image_size import tile_side_px
+from setmatch.setting_values import TileSide
 from setmatch.structures.metadata import Preprocessing
 
 SIDES_PX = tuple(DataSettings().auto_sides_px)

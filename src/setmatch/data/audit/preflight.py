@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from setmatch.config import TileSide
 from setmatch.data.audit.checks import check_annotations
 from setmatch.data.audit.findings import (
     UNREADABLE_KIND,
@@ -29,6 +28,7 @@ from setmatch.data.images.corrupt_files import (
 )
 from setmatch.data.images.unreadable import unreadable_line
 from setmatch.files.writing import write_text
+from setmatch.setting_values import TileSide
 from setmatch.structures.metadata import Preprocessing
 
 _LABELS: Mapping[Severity, str] = {"error": "fix this", "fixed": "fixed", "note": "note"}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from setmatch.config import Recipe, TileSide, load_recipe
+from setmatch.config import Recipe, load_recipe
 from setmatch.data.audit.image_size import (
     LONG_TO_SHORT,
     SIDES_PX,
@@ -29,6 +29,7 @@ from setmatch.data.audit.statistics import SMALL_PX
 from setmatch.data.audit.tiles import needs_tiles, specks
 from setmatch.data.batches.random_tile import SPECK_PX, tile_of
 from setmatch.data.dataset import DetectionDataset
+from setmatch.setting_values import TileSide
 from setmatch.structures.metadata import Preprocessing
 
 # Presets by name: data and models do not import each other.

@@ -13,12 +13,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from setmatch.config import TileSide
 from setmatch.data.batches.decoded_images import Decoded
 from setmatch.data.dataset import DetectionDataset
 from setmatch.errors import ConfigError
 from setmatch.ops.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from setmatch.ops.image_size import evaluation_px, tile_side_px
+from setmatch.setting_values import TileSide
 from setmatch.structures.batch import Target
 from setmatch.structures.metadata import Preprocessing
 from setmatch.structures.packed_masks import PackedMasks

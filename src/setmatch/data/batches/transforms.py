@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -23,7 +23,9 @@ from setmatch.structures.packed_masks import PackedMasks
 __all__ = [
     "Augmentation",
     "ColorJitter",
+    "CropAroundObjects",
     "RandomResize",
+    "RandomScale",
     "RandomSizeCrop",
     "RandomZoom",
     "evaluation_px",
@@ -44,6 +46,7 @@ _PUBLISHED = Preprocessing()
 _SHORT_SIDES_PX = tuple(range(480, 801, 32))
 _SHORT_SIDES_BEFORE_CROP_PX = (400, 500, 600)
 _CROP_SIDES_PX = (384, 600)
+_FACTORS = (*(number / 20 for number in range(15, 26)), 1.0, 1.0)
 _ROUNDING = 1e-5  # fraction of a side by which a box may cross the edge and not count as clipped
 _GRAY = (0.299, 0.587, 0.114)  # luma weights of red, green and blue (ITU-R BT.601)
 
@@ -183,6 +186,41 @@ class ColorJitter:
 
 
 @dataclass(frozen=True)
+class CropAroundObjects:
+    """Crop a window in which objects keep some of their box; an image without objects stays.
+
+    Objects whose center lies outside of the window lose their area, and are dropped at the end.
+    """
+
+    crop: v2.RandomIoUCrop = field(default_factory=v2.RandomIoUCrop)
+
+    def __call__(self, image: Image, *objects: Objects) -> Scene:
+        """Crop the image and its objects."""
+        if not len(objects[0]):
+            return (image, *objects)
+        scene: Scene = self.crop(image, *objects)
+        return scene
+
+
+@dataclass(frozen=True)
+class RandomScale:
+    """Resize as for evaluation, times a factor of 3/4 to 5/4 in steps of 1/20.
+
+    The factor 1 is three times as likely as any other, as in the published training of D-FINE.
+    """
+
+    preprocessing: Preprocessing
+
+    def __call__(self, image: Image, *objects: Objects) -> Scene:
+        """Resize the image and its objects."""
+        factor = _FACTORS[_draw(0, len(_FACTORS) - 1)]
+        short, long_px = self.preprocessing.short_side_px, self.preprocessing.long_side_px
+        sides = _scaled((short, long_px), factor)
+        height, width = image.shape[-2:]
+        return _resized(list(resized_px((height, width), *sides)), image, *objects)
+
+
+@dataclass(frozen=True)
 class Augmentation:
     """A pipeline of augmentation steps, followed by normalization.
 
@@ -217,7 +255,10 @@ def training_transform(augment: str, preprocessing: Preprocessing) -> Transform:
 
     "detr" is the published augmentation (arXiv 2005.12872, appendix A.4), with its sides scaled
     from 800 and 1333 to those of `preprocessing`. "small" suits some hundred images: a horizontal
-    flip, and for half of the images random zoom, shift and colors. "flip" only flips half of the
+    flip, and for half of the images random zoom, shift and colors. "ssd" is that of arXiv
+    1512.02325, section 3.6, as RT-DETR, D-FINE and DEIM take it from torchvision: distorted colors,
+    zooming out onto black, a crop in which objects keep some of their box, and a flip;
+    "ssd_any_size" also resizes to 3/4 to 5/4 of the size. "flip" only flips half of the
     images, which is enough for a few epochs. "none" only resizes. All draw from torch's generator.
     Raises ConfigError for other names.
     """
@@ -226,6 +267,8 @@ def training_transform(augment: str, preprocessing: Preprocessing) -> Transform:
         "small": _small_data,
         "flip": _flip,
         "none": _resize_only,
+        "ssd": _ssd,
+        "ssd_any_size": _ssd_any_size,
     }
     if augment not in pipelines:
         raise ConfigError(
@@ -263,6 +306,19 @@ def _small_data(preprocessing: Preprocessing) -> list[Step]:
         RandomFlip(),
         v2.RandomChoice([strong, v2.Compose(_resize_only(preprocessing))]),
     ]
+
+
+def _ssd(preprocessing: Preprocessing) -> list[Step]:
+    return [
+        v2.RandomPhotometricDistort(p=0.5),
+        v2.RandomZoomOut(fill=0),
+        v2.RandomApply([CropAroundObjects()], p=0.8),
+        *_flip(preprocessing),
+    ]
+
+
+def _ssd_any_size(preprocessing: Preprocessing) -> list[Step]:
+    return [*_ssd(preprocessing)[:-1], RandomScale(preprocessing)]
 
 
 def _flip(preprocessing: Preprocessing) -> list[Step]:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
-from setmatch.config import LEAST_TILE_PX
 from setmatch.errors import ConfigError
+from setmatch.setting_values import LEAST_TILE_PX
 
 Tiles = int | Literal["auto"] | None  # side in pixels
 OVERLAP = 0.2

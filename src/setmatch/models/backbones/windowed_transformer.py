@@ -11,9 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.ops import StochasticDepth
 
 from setmatch.models.backbones.position_resampling import CubicWeights, resampled
 from setmatch.models.layers.attention import Attention, FeedForward
+from setmatch.models.parameter_groups import biases_of, norms_of
 
 EPS = 1e-6
 SPREAD = 0.02  # standard deviation of initial weights
@@ -22,10 +24,13 @@ SPREAD = 0.02  # standard deviation of initial weights
 class ScaledBlock(nn.Module):
     """Self-attention and a feed-forward network, each normalized before and scaled after.
 
-    Source: arXiv 2103.17239, figure 2. Scales start at `scale`.
+    Source: arXiv 2103.17239, figure 2. Scales start at `scale`. In training, each branch is left
+    out with probability `drop` (stochastic depth, arXiv 1603.09382).
     """
 
-    def __init__(self, dim: int, attention: Attention, ffn_dim: int, scale: float) -> None:
+    def __init__(
+        self, dim: int, attention: Attention, ffn_dim: int, scale: float, drop: float = 0.0
+    ) -> None:
         super().__init__()
         self.norm_attention = nn.LayerNorm(dim, eps=EPS)
         self.attention = attention
@@ -33,12 +38,14 @@ class ScaledBlock(nn.Module):
         self.norm_ffn = nn.LayerNorm(dim, eps=EPS)
         self.ffn = FeedForward(dim, ffn_dim, dropout=0.0, activation=nn.GELU)
         self.scale_ffn = nn.Parameter(torch.full((dim,), scale))
+        self.drop = StochasticDepth(drop, "row") if drop else nn.Identity()
 
     def forward(self, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
         """Return the tokens after both branches."""
         normed = self.norm_attention(tokens)
-        tokens = tokens + self.scale_attention * self.attention(normed, normed, normed)
-        return tokens + self.scale_ffn * self.ffn(self.norm_ffn(tokens))
+        attended = self.scale_attention * self.attention(normed, normed, normed)
+        tokens = tokens + self.drop(attended)
+        return tokens + self.drop(self.scale_ffn * self.ffn(self.norm_ffn(tokens)))
 
 
 class WindowedTransformer(nn.Module):
@@ -120,6 +127,10 @@ class WindowedTransformer(nn.Module):
             for number, layer in enumerate(layers)
             for parameter in layer
         }
+
+    def undecayed(self) -> set[int]:
+        """Return the `id` of each bias and of each parameter of a norm, which do not decay."""
+        return norms_of(self) | biases_of(self)
 
     def fitting(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 _ _"]:
         """Return the images, resized if their sides are no multiples of `multiple`."""

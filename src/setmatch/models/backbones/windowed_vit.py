@@ -31,7 +31,8 @@ class AttentionWithoutKeyBias(Attention):
 class WindowedViT(WindowedTransformer):
     """A vision transformer in windows; its maps are what blocks return, not normalized.
 
-    `windowed` are the numbers of the blocks that attend within their part, from 1.
+    `windowed` are the numbers of the blocks that attend within their part, from 1. The branches of
+    blocks are left out in training with a probability that grows from 0 to `drop_path`.
     """
 
     resampling = staticmethod(interpolating_weights)
@@ -46,16 +47,24 @@ class WindowedViT(WindowedTransformer):
         grid: int,
         windowed: Collection[int],
         outputs: Sequence[int],
+        drop_path: float = 0.0,
     ) -> None:
         whole = [block for block in range(outputs[-1]) if block + 1 not in windowed]
         super().__init__(dim, patch, windows, grid, outputs, whole)
         self.position = nn.Parameter(torch.zeros(1, grid**2, dim))
         self.blocks = nn.ModuleList(
-            ScaledBlock(dim, AttentionWithoutKeyBias(dim, heads), ffn_dim, SCALE)
-            for _ in range(outputs[-1])
+            ScaledBlock(dim, AttentionWithoutKeyBias(dim, heads), ffn_dim, SCALE, drop)
+            for drop in torch.linspace(0, drop_path, outputs[-1], device="cpu").tolist()
         )
         self.initialize_weights()
         nn.init.trunc_normal_(self.position, std=SPREAD)
+
+    def undecayed(self) -> set[int]:
+        """Return biases and parameters of norms, positions, and scales of what blocks add."""
+        scales = [
+            scale for block in self.blocks for scale in (block.scale_attention, block.scale_ffn)
+        ]
+        return super().undecayed() | {id(each) for each in (self.position, *scales)}
 
     def tokens_of(self, patches: Float[Tensor, "B h w D"]) -> Float[Tensor, "P n D"]:
         """Return the patches of every part, with their positions."""

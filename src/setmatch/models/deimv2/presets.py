@@ -2,8 +2,6 @@
 
 from functools import partial
 
-from torch.nn import functional as F
-
 from setmatch.losses.classification import CLASSIFICATION_LOSSES
 from setmatch.models.deimv2.config import ATTO, FEMTO, NANO, PICO, DEIMv2Shape
 from setmatch.models.detector import Detector
@@ -24,13 +22,11 @@ from setmatch.models.layers.distribution_decoder import (
     Sum,
 )
 from setmatch.models.layers.fusion_blocks import ELANBlock
-from setmatch.models.layers.heads import Activation, Perceptron
+from setmatch.models.layers.heads import ACTIVATIONS, Perceptron
 from setmatch.models.layers.hybrid_encoder import added
 from setmatch.models.layers.lite_encoder import LiteEncoder
 from setmatch.models.layers.queries import AnchorSelection
 from setmatch.models.layers.value_sampling import ValueSampling
-
-ACTIVATIONS: dict[str, Activation] = {"relu": F.relu, "silu": F.silu, "gelu": F.gelu}
 
 
 def deimv2_atto(num_classes: int, shape: DEIMv2Shape = ATTO) -> Detector:

@@ -12,9 +12,9 @@ from typing import Any
 from setmatch.errors import WeightsError, short
 from setmatch.models.deimv2.checkpoint import require_hgnetv2
 from setmatch.models.deimv2.key_map import TRANSFORMERS, unpacked
-from setmatch.models.deimv2.presets import ACTIVATIONS
 from setmatch.models.deimv2.tensor_shapes import arguments_of, nearest_preset
 from setmatch.models.dfine.transformers_checkpoint import ARGUMENTS, REQUIRED_OF_BACKBONE, SCALE
+from setmatch.models.layers.heads import ACTIVATIONS
 from setmatch.models.weights import hybrid_folder
 from setmatch.models.weights.hybrid_folder import (
     arguments_from,

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from setmatch.models.dfine import checkpoint, presets, transformers_checkpoint
+from setmatch.models.dfine import backbone_start, checkpoint, presets, transformers_checkpoint
 from setmatch.models.family import Family
 
 FAMILY = Family(
@@ -12,4 +12,5 @@ FAMILY = Family(
         name: partial(transformers_checkpoint.read_published, name)
         for name in transformers_checkpoint.PUBLISHED
     },
+    starts=backbone_start.STARTS,
 )

@@ -46,12 +46,15 @@ def read_original(raw: RawCheckpoint) -> LoadedWeights:
         "num_queries": NUM_QUERIES,
         "encoder_heads": HEADS,
         "class_loss": "matchability" if is_deim else "varifocal",
+        "activation": "silu" if is_deim else "relu",
         "frozen_norms": "backbone.stem.stem1.bn.num_batches_tracked" not in raw.state,
     }
     notes = [
         f"assumed {NUM_QUERIES} queries, {HEADS} attention heads in the encoder and images of "
         "640x640 pixels, as published: the file does not store them"
     ]
+    if is_deim:
+        notes.append("assumed the activation of DEIM's decoder, SiLU, by the name of the file")
     num_classes = len(state["queries.class_head.weight"])
     card = ModelCard(
         nearest_preset(arguments),

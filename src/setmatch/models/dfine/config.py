@@ -18,7 +18,8 @@ MOST_POINTS = 64
 class DFineShape(Width):
     """Every size of a D-FINE; the defaults are those of D-FINE-S.
 
-    `class_loss` is D-FINE's own, or that of DEIM, which trains the same model.
+    `class_loss` is D-FINE's own, or that of DEIM, which trains the same model, but from ImageNet
+    weights with another `activation` in the decoder.
     Arguments named `stage_` have one value for each stage of the backbone, of which the last ones
     give the levels of the encoder: as many as `points` has values.
     """
@@ -53,6 +54,7 @@ class DFineShape(Width):
     label_noise: float = argument(0.5, may_be_0=True, most=1, shapes_weights=False)
     box_noise: float = argument(1.0, may_be_0=True, most=16, shapes_weights=False)
     class_loss: Literal["varifocal", "matchability"] = argument("varifocal", shapes_weights=False)
+    activation: Literal["relu", "silu", "gelu"] = "relu"
 
     def validate(self) -> str:
         """Return which arguments contradict each other, or an empty string."""

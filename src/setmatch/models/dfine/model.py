@@ -1,6 +1,6 @@
 """D-FINE (arXiv 2410.13842): the whole model on one screen, and that of DEIMv2 (2509.20787)."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 
 import torch
@@ -15,6 +15,7 @@ from setmatch.models.layers.distribution_decoder import DistributionDecoder, Ref
 from setmatch.models.layers.hybrid_encoder import PyramidEncoder
 from setmatch.models.layers.lite_encoder import LiteEncoder
 from setmatch.models.layers.queries import AnchorSelection, only_real
+from setmatch.models.parameter_groups import norms_and_outer_biases
 from setmatch.structures.attention import AttentionTrace
 from setmatch.structures.batch import Batch, Target, require_targets
 from setmatch.structures.outputs import Assignment, PredictionGroup, Predictions
@@ -74,6 +75,10 @@ class DFineDetector(Detector):
             only_real(proposals.logits[None], proposals.real), proposals.cxcywh[None]
         )
         return (main, PredictionGroup("encoder", proposed), start, *denoised)
+
+    def undecayed(self) -> Set[int]:
+        """Return the parameters of norms, and the biases outside of the backbone."""
+        return norms_and_outer_biases(self)
 
     def attention_trace(self, batch: Batch) -> AttentionTrace:
         """Return the attention of one image, as `Detector.attention_trace` says."""

@@ -1,5 +1,7 @@
 """Named models of the D-FINE family, one function each."""
 
+from functools import partial
+
 from torch import nn
 
 from setmatch.losses.classification import CLASSIFICATION_LOSSES
@@ -10,6 +12,7 @@ from setmatch.models.dfine.config import EXTRA_LARGE, LARGE, MEDIUM, NANO, SMALL
 from setmatch.models.dfine.model import DFineDetector
 from setmatch.models.family import by_name
 from setmatch.models.layers.attention import Attention, FeedForward, PostNorm
+from setmatch.models.layers.deformable_decoder import BoxPosition
 from setmatch.models.layers.denoising import Denoising
 from setmatch.models.layers.distribution_decoder import (
     DistributionDecoder,
@@ -18,11 +21,14 @@ from setmatch.models.layers.distribution_decoder import (
     GatedDecoderLayer,
 )
 from setmatch.models.layers.fusion_blocks import ELANBlock, ShrinkBlock
+from setmatch.models.layers.heads import ACTIVATIONS
 from setmatch.models.layers.hybrid_encoder import Fuse, PyramidEncoder, concatenated
 from setmatch.models.layers.position_encoding import GridPosition
 from setmatch.models.layers.queries import AnchorSelection
 from setmatch.models.layers.transformer_encoder import EncoderLayer
 from setmatch.models.layers.value_sampling import ValueSampling
+
+LAYERS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
 
 
 def dfine_n(num_classes: int, shape: DFineShape = NANO) -> Detector:
@@ -56,7 +62,9 @@ def _dfine(num_classes: int, shape: DFineShape) -> Detector:
     return DFineDetector(
         hgnetv2(shape, len(shape.points)),
         _encoder(shape),
-        AnchorSelection(shape.num_queries, shape.dim, logits),
+        AnchorSelection(
+            shape.num_queries, shape.dim, logits, activation=ACTIVATIONS[shape.activation]
+        ),
         contrastive_denoising(num_classes, shape),
         _decoder(shape, logits),
         class_loss,
@@ -130,7 +138,8 @@ def to_memory(shape: DFineShape) -> list[ConvNorm]:
 
 
 def _decoder(shape: DFineShape, logits: int) -> DistributionDecoder:
-    layers = range(shape.decoder_layers)
+    layers, activation = range(shape.decoder_layers), ACTIVATIONS[shape.activation]
+    quality = shape.quality_best, shape.quality_dim, shape.quality_layers, activation
     return DistributionDecoder(
         [
             GatedDecoderLayer(
@@ -138,16 +147,18 @@ def _decoder(shape: DFineShape, logits: int) -> DistributionDecoder:
                 Attention(shape.dim, shape.heads, dropout=0.0),
                 ValueSampling(shape.dim, shape.heads, shape.points, shape.offset_scale),
                 Gate(shape.dim),
-                FeedForward(shape.dim, shape.ffn_dim, dropout=0.0),
+                FeedForward(shape.dim, shape.ffn_dim, 0.0, LAYERS[shape.activation]),
             )
             for _ in layers
         ],
-        [EdgeQuality(shape.quality_best, shape.quality_dim, shape.quality_layers) for _ in layers],
+        [EdgeQuality(*quality) for _ in layers],
         shape.dim,
         logits,
         shape.bins,
         shape.reach,
         shape.per_side,
+        activation=activation,
+        position=partial(BoxPosition, activation=activation),
     )
 
 

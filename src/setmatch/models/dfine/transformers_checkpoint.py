@@ -112,6 +112,11 @@ def read_published(name: str) -> LoadedWeights:
 def write_transformers(card: ModelCard, state: State, folder: Path) -> None:
     """Write config.json, preprocessor_config.json and model.safetensors for transformers."""
     arguments = card.arguments
+    if arguments["activation"] != "relu":
+        raise WeightsError(
+            f"{card.preset}: transformers' D-FINE has ReLU in its decoder, not activation = "
+            f"{arguments['activation']!r}; write it as original or setmatch"
+        )
     if arguments["frozen_norms"]:
         state = without_backbone_counters(state)
     tensors = to_layout(state, TRANSFORMERS)

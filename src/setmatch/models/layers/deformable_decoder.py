@@ -6,11 +6,12 @@ from itertools import islice
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from setmatch.models.layers.attention import Attention, FeedForward, PostNorm, with_pos_embed
 from setmatch.models.layers.box_relations import QueryAttentionMask
 from setmatch.models.layers.deformable_attention import PointAttention
-from setmatch.models.layers.heads import BoxRefinementHead, ClassHead, Perceptron
+from setmatch.models.layers.heads import Activation, BoxRefinementHead, ClassHead, Perceptron
 from setmatch.models.layers.hybrid_encoder import Memory
 from setmatch.ops.precision import at_least_single
 
@@ -78,8 +79,8 @@ class CenteredPosition(nn.Sequential):
 class BoxPosition(Perceptron):
     """A perceptron that encodes a box (arXiv 2304.08069)."""
 
-    def __init__(self, dim: int) -> None:
-        super().__init__(4, 2 * dim, dim)
+    def __init__(self, dim: int, activation: Activation = F.relu) -> None:
+        super().__init__(4, 2 * dim, dim, activation=activation)
 
 
 Decoded = tuple[Float[Tensor, "L B Q C"], Float[Tensor, "L B Q 4"], Float[Tensor, "B Q D"]]

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from setmatch.ops.precision import at_least_single
 
 Activation = Callable[[Tensor], Tensor]
+ACTIVATIONS: dict[str, Activation] = {"relu": F.relu, "silu": F.silu, "gelu": F.gelu}
 PRIOR = 0.01  # class probability of an untrained sigmoid head (arXiv 1708.02002, section 4.1)
 
 

@@ -12,11 +12,13 @@ class LWDETRShape(WindowedShape):
     """Every size of an LW-DETR.
 
     `windowed` are the numbers of the backbone's blocks, from 1, that attend within windows. The
-    decoder samples a level for each of `scales`: its size relative to the backbone's maps.
+    decoder samples a level for each of `scales`: its size relative to the backbone's maps. In
+    training the last block leaves its branches out with probability `drop_path`, the first never.
     """
 
     windowed: tuple[int, ...] = argument((1, 2, 4, 7, 8, 10), most=MOST_LAYERS, may_be_empty=True)
     scales: tuple[float, ...] = argument((1.0,), most=2)
+    drop_path: float = argument(0.0, may_be_0=True, below=1.0, shapes_weights=False)
 
     def validate(self) -> str:
         """Return which arguments contradict each other, or an empty string."""

@@ -48,6 +48,7 @@ def _lwdetr(num_classes: int, shape: LWDETRShape, rates: Rates) -> Detector:
         shape.grid,
         shape.windowed,
         shape.outputs,
+        shape.drop_path,
     )
     encoder = PyramidProjector(
         backbone.channels, shape.dim, shape.projector_dim, shape.projector_blocks, shape.scales

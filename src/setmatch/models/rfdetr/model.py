@@ -1,7 +1,7 @@
 """RF-DETR (arXiv 2511.09554): the whole model on one screen, and that of LW-DETR (2406.03459)."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 
 from setmatch.losses.classification import ClassificationLoss
@@ -102,6 +102,10 @@ class RFDETRDetector(Detector):
         parts = (self.decoder.layers, self.decoder.norm, self.decoder.position)
         slow = {id(each): self.rates.decoder for part in parts for each in part.parameters()}
         return slow | self.backbone.rate_factors(self.rates.block_decay)
+
+    def undecayed(self) -> Set[int]:
+        """Return the parameters of the backbone that have no weight decay."""
+        return self.backbone.undecayed()
 
     def attention_trace(self, batch: Batch) -> AttentionTrace:
         """Return the attention of one image, as `Detector.attention_trace` says."""

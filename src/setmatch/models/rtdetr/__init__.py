@@ -3,7 +3,7 @@
 from functools import partial
 
 from setmatch.models.family import Family
-from setmatch.models.rtdetr import checkpoint, presets, transformers_checkpoint
+from setmatch.models.rtdetr import backbone_start, checkpoint, presets, transformers_checkpoint
 
 FAMILY = Family(
     presets.PRESETS,
@@ -12,4 +12,5 @@ FAMILY = Family(
         name: partial(transformers_checkpoint.read_published, name)
         for name in transformers_checkpoint.PUBLISHED
     },
+    starts=backbone_start.STARTS,
 )

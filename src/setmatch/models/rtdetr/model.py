@@ -1,6 +1,6 @@
 """RT-DETR (arXiv 2304.08069) and RT-DETRv2 (2407.17140): the whole model on one screen."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import torch
 from torch import nn
@@ -13,6 +13,7 @@ from setmatch.models.layers.deformable_decoder import RefiningDecoder
 from setmatch.models.layers.denoising import Denoising, denoising_attn_mask
 from setmatch.models.layers.hybrid_encoder import PyramidEncoder
 from setmatch.models.layers.queries import AnchorSelection, only_real
+from setmatch.models.parameter_groups import norms_and_outer_biases
 from setmatch.structures.attention import AttentionTrace
 from setmatch.structures.batch import Batch, Target, require_targets
 from setmatch.structures.outputs import PredictionGroup, Predictions
@@ -75,6 +76,10 @@ class RTDetrDetector(Detector):
             PredictionGroup("encoder", proposed),
             PredictionGroup("denoising", denoised, noised.assignment, noised.groups),
         )
+
+    def undecayed(self) -> Set[int]:
+        """Return the parameters of norms, and the biases outside of the backbone."""
+        return norms_and_outer_biases(self)
 
     def attention_trace(self, batch: Batch) -> AttentionTrace:
         """Return the attention of one image, as `Detector.attention_trace` says."""

@@ -18,7 +18,7 @@ class PublishedCheckpoint:
     """A published file, named NAME-DIGEST.EXT by the first hex digits of its SHA-256.
 
     `file` is its name here, where that of its address says too little; `md5` or `sha256` is its
-    hash, where its name has none.
+    hash, where its name has none. `has_hash` is False if its authors publish none.
     """
 
     url: str
@@ -26,6 +26,7 @@ class PublishedCheckpoint:
     file: str | None = None
     md5: str | None = None
     sha256: str | None = None
+    has_hash: bool = True
 
     @property
     def name(self) -> str:
@@ -34,7 +35,9 @@ class PublishedCheckpoint:
 
     @property
     def digest(self) -> str:
-        """The first hex digits of the file's hash, or all of them."""
+        """The first hex digits of the file's hash, or all of them; empty without a hash."""
+        if not self.has_hash:
+            return ""
         return self.md5 or self.sha256 or Path(self.name).stem.rsplit("-", 1)[1]
 
     @property

@@ -114,6 +114,12 @@ def from_layout(state: State, table: Table) -> State:
     return _rename(split, [(theirs, ours) for ours, theirs in table])
 
 
+def known(state: State, table: Table) -> State:
+    """Return the tensors that a layout has names for."""
+    patterns = [_pattern(theirs) for _, theirs in table]
+    return {k: v for k, v in state.items() if any(each.fullmatch(k) for each in patterns)}
+
+
 def with_batch_counters(state: State) -> State:
     """Return our tensors with the counters of all batch norms, which layouts leave out."""
     counters = {

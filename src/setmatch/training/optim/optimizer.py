@@ -1,7 +1,7 @@
 """The optimizer: AdamW, and Muon for matrices; both skip a step that is not finite."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import torch
@@ -67,10 +67,12 @@ def build_optimizer(
     groups: Mapping[str, Sequence[nn.Parameter]],
     settings: TrainSettings,
     rate_factors: Mapping[int, float] | None = None,
+    undecayed: Set[int] = frozenset(),
 ) -> CombinedOptimizer:
     """Return AdamW over the groups "backbone" and "rest", and Muon over "matrices".
 
     Each group has its own learning rate, times `rate_factors` for parameters whose `id` these have.
+    Parameters whose `id` is in `undecayed` have no weight decay.
     With `muon_lr` 0, AdamW trains the matrices like the rest.
     Source: Loshchilov and Hutter (arXiv 1711.05101); rates of arXiv 2005.12872, appendix A.4.
     """
@@ -80,19 +82,26 @@ def build_optimizer(
     by_muon = ["matrices"] if settings.muon_lr else []
 
     def parts(name: str) -> list[dict[str, Any]]:
-        """Return a group of the optimizer for each rate, the full one last: it is the logged."""
-        by_rate: dict[float, list[nn.Parameter]] = defaultdict(list)
+        """Return a group for each rate and decay, that of the full rate last: it is the logged."""
+        alike: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
         for parameter in groups.get(name, ()):
             factor = (rate_factors or {}).get(id(parameter), 1.0)
-            by_rate[getattr(settings, rates[name]) * factor].append(parameter)
+            decayed = 0.0 if id(parameter) in undecayed else decay
+            alike[getattr(settings, rates[name]) * factor, decayed].append(parameter)
         return [
-            {"params": by_rate[lr], "setting": rates[name], "lr": lr, "full_lr": lr}
-            for lr in sorted(by_rate)
+            {
+                "params": alike[lr, decayed],
+                "setting": rates[name],
+                "lr": lr,
+                "full_lr": lr,
+                "weight_decay": decayed,
+            }
+            for lr, decayed in sorted(alike)
         ]
 
+    decay = settings.weight_decay
     adamw = [part for name in rates if name not in by_muon for part in parts(name)]
     muon = [part for name in by_muon for part in parts(name)]
-    decay = settings.weight_decay
     optimizers: list[SkippingAdamW | Muon] = []
     if adamw:
         optimizers.append(SkippingAdamW(adamw, weight_decay=decay, fused=True))
