@@ -35,8 +35,9 @@ CACHE = tempfile.TemporaryDirectory(prefix="setmatch_cache_")
 os.environ.setdefault("SETMATCH_CACHE", CACHE.name)
 
 # The first example pays for imports and caches, so that a deadline would only measure the machine.
-settings.register_profile("setmatch", deadline=None)
+settings.register_profile("setmatch", deadline=None, max_examples=40)
 # Of .ci/run: the same examples each time, so that a find belongs to a change of the code.
+settings.register_profile("thorough", deadline=None, max_examples=200, derandomize=True)
 settings.register_profile("fuzz", deadline=None, max_examples=600, derandomize=True)
 settings.load_profile("setmatch")
 

@@ -7,7 +7,7 @@ to the current folder instead.
 import re
 import shlex
 import shutil
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
 from unittest import SkipTest
 
@@ -85,7 +85,7 @@ def test_the_blocks_of_a_page_run(
         if isinstance(example.parsed, tuple):
             action, reason = example.parsed
             assert reason or action == "end", f"line {example.line}: a skip comment needs a reason"
-        with suppress(SkipTest), unchecked() if page.stem == "export" else nullcontext():
+        with suppress(SkipTest), unchecked():
             example.evaluate()
 
 

@@ -93,9 +93,9 @@ def test_the_error_for_a_damaged_card_names_its_file(tmp_path: Path, damage: str
 @pytest.mark.parametrize(
     ("preset", "changes"),
     [
-        ("detr_r50", {}),
-        ("detr_r50_dc5", {"position": "learned"}),
-        ("detr_r101", {"norm": "pre"}),
+        pytest.param("detr_r50", {}, marks=pytest.mark.thorough),
+        ("detr_r50_dc5", {"position": "learned", "norm": "pre"}),
+        pytest.param("detr_r101", {"norm": "pre"}, marks=pytest.mark.thorough),
         ("detr_demo", {}),
     ],
 )

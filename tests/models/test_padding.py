@@ -32,6 +32,7 @@ from setmatch.ops.boxes import cxcywh_to_xyxy
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Categories, ModelCard
 from setmatch.structures.outputs import Predictions
+from thorough import usually
 
 NAMES = Categories((0, 1, 2), ("a", "b", "c"))
 DEEP = {"encoder_layers": 2, "decoder_layers": 2, "num_queries": 40}
@@ -65,6 +66,7 @@ ALWAYS = (
     *("detr_nano", "detr_r18_tiny_panoptic", "dfine_s"),
     *("rtdetr_r50", "rtdetr_v2_r18"),
 )
+USUAL = ("setmatch_n_panoptic", "detr_nano", "rtdetr_v2_r18")
 PX, MASK_LOGIT = 1e-2, 1e-2
 SCORE = 0.3
 PAIRS, CAMPAIGN_PAIRS = 6, 100
@@ -149,7 +151,7 @@ def _holds(model: Detector, pairs: Iterator[list[torch.Tensor]], least: int) -> 
     assert masks < MASK_LOGIT
 
 
-@pytest.mark.parametrize("preset", ALWAYS)
+@pytest.mark.parametrize("preset", usually(ALWAYS, *USUAL))
 def test_padding_changes_no_prediction(preset: str):
     """Boxes and masks of images of odd sizes, alone and beside another."""
     _holds(_confident(preset, HIDING[preset]), _pairs(PAIRS, 20, 170), 2 * PAIRS)
@@ -210,7 +212,7 @@ def _padded_more(batch: Batch, bottom: int, right: int) -> Batch:
     return Batch(nn.functional.pad(batch.pixels, pad), nn.functional.pad(batch.valid, pad), True)
 
 
-@pytest.mark.parametrize("preset", ALWAYS)
+@pytest.mark.parametrize("preset", usually(ALWAYS, *USUAL))
 def test_more_padding_changes_nothing_in_training(preset: str):
     """Predictions of all groups, gradients, and the statistics of batch norms.
 

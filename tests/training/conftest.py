@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import quick_runs
 import tiny_runs
 
+from checked_types import unchecked
 from setmatch.models.registry import BOX_PRESETS, MODELS
 
 
@@ -23,6 +24,13 @@ def tiny_presets():
     for name in presets:
         del MODELS[name]
         BOX_PRESETS.pop(name, None)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def unchecked_shapes():
+    """Checking shapes, which tests of models and losses do, would take a quarter of the time."""
+    with unchecked():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -17,12 +17,12 @@ from setmatch.config import load_recipe
 from setmatch.models.load import load
 from setmatch.structures.metadata import Categories
 
-RECIPE = recipe_of("dfine_s", SMALL_DFINE, batch_size=8, micro_batch=4)
+RECIPE = recipe_of("dfine_s", SMALL_DFINE)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return quick_runs.write(tmp_path_factory.mktemp("data"), train=Split(8), val=Split(2))
+    return quick_runs.write(tmp_path_factory.mktemp("data"), train=Split(4), val=Split(2))
 
 
 def test_thirty_steps_from_random_weights_lower_the_loss(data, tmp_path):

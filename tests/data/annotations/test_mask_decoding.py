@@ -65,7 +65,6 @@ def test_polygons_and_both_kinds_of_run_lengths_give_the_same_mask(tmp_path: Pat
     assert torch.equal(masks.unpack(), torch.from_numpy(expected).expand(3, -1, -1))
 
 
-@settings(max_examples=200)
 @given(st.lists(st.lists(st.floats(-20, 80, width=32), min_size=6, max_size=14), max_size=4))
 def test_polygons_are_filled_as_by_pycocotools(corners):
     """To the pixel, even where they cross themselves or the edge of the image."""

@@ -103,7 +103,14 @@ def with_flaw(count: int, change: str, root: Path) -> Path:
 
 
 @pytest.mark.parametrize("change", ["crosses", "negative", "flat", "outside", "not finite"])
-@pytest.mark.parametrize(("count", "severity"), [(4, "fixed"), (5, "error"), (30, "error")])
+@pytest.mark.parametrize(
+    ("count", "severity"),
+    [
+        (4, "fixed"),
+        (5, "error"),
+        pytest.param(30, "error", marks=pytest.mark.thorough),
+    ],
+)
 def test_a_flaw_of_more_than_a_tenth_of_all_boxes_is_no_fix(
     tmp_path: Path, change: str, count: int, severity: str
 ):

@@ -124,7 +124,7 @@ ROWS = st.fixed_dictionaries(
 ).map(lambda row: row if row.get("bbox") else row | {"segmentation": TRIANGLE})
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(ROWS, max_size=6), st.booleans(), st.booleans())
 def test_a_fixed_file_needs_no_fix(folder: Path, rows, image_twice: bool, class_twice: bool):
     """Whatever was wrong, the copy is read without fixes and gives the same targets."""

@@ -11,6 +11,7 @@ from setmatch.models.registry import build
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 from setmatch.structures.outputs import Predictions
+from thorough import usually
 
 SMALL = {
     "dim": 32,
@@ -30,7 +31,7 @@ def _outputs(model) -> Predictions:
         return model(Batch.from_images([torch.randn(3, 64, 96)]))[0].predictions
 
 
-@pytest.fixture(params=VARIANTS)
+@pytest.fixture(params=usually(VARIANTS, "detr_r50_dc5_panoptic"))
 def model(request):
     """A small model with random weights."""
     torch.manual_seed(0)

@@ -21,9 +21,18 @@ from setmatch.models.registry import FAMILIES, build
 from setmatch.models.weights.key_map import TORCHVISION_BACKBONE, from_layout
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Categories, ModelCard
+from thorough import usually
 
 NAMES = Categories((0, 1), ("a", "b"))
 QUERY_PRESETS = [name for family in FAMILIES[:-1] for name in family.presets]  # no baselines
+DISTINCT = (  # a preset of each kind of graph
+    *("detr_r50", "detr_r50_dc5", "detr_demo", "detr_r18_tiny", "detr_r50_panoptic"),
+    *("setmatch_n", "setmatch_n_panoptic", "setmatch_timm", "dfine_n", "dfine_s"),
+    *("rtdetr_r18", "rtdetr_r50", "rtdetr_v2_r18", "deimv2_atto", "deimv2_n"),
+    *("rfdetr_n", "rfdetr_seg_n", "lwdetr_t", "deformable_detr_r50"),
+    *("deformable_detr_r50_single_scale_dc5", "deformable_detr_r50_two_stage"),
+    *("conditional_detr_r50", "dab_detr_r50"),
+)
 SMALL = {"dim": 32, "heads": 4, "ffn_dim": 48, "encoder_layers": 1, "decoder_layers": 1}
 SMALL_BY_FAMILY = {
     "rtdetr": {**SMALL, "stage_blocks": (1, 1, 1, 1)},
@@ -149,7 +158,7 @@ def test_learned_positions_refuse_more_than_50_rows_or_columns():
         learned(torch.ones(1, 50, 51, dtype=torch.bool))
 
 
-@pytest.fixture(scope="module", params=QUERY_PRESETS)
+@pytest.fixture(scope="module", params=usually(QUERY_PRESETS, *DISTINCT))
 def of_two_layers(request: pytest.FixtureRequest) -> Detector:
     """A model of each preset; making one takes as long as running it."""
     return _small(request.param, decoder_layers=2)

@@ -6,7 +6,6 @@ The runs that train take about ten seconds together; nothing smaller reaches an 
 import json
 import random
 
-import jaxtyping
 import pytest
 from fixed_clock import FixedStepClock
 from quick_runs import Split, run_quick, write
@@ -29,14 +28,6 @@ def rate(lr):
 
 SHORT = ("train.epochs=6", "train.batch_size=8", "train.micro_batch=8", "train.warmup_steps=0")
 LOW_RATE = (*rate(1e-5), "train.muon_lr=1e-5", *SHORT)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _unchecked_shapes():
-    """Checking shapes, which other tests do, would take a third of the time of these runs."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="module")

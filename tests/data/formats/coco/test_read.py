@@ -96,7 +96,7 @@ JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=5), max_leav
 KEYS = ("id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation")
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_json_opens_or_raises_a_data_error(folder: Path, data: st.DataObject):
     """Files that open have targets inside their images."""

@@ -212,7 +212,7 @@ SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_f
 VALUES = SCALARS | st.lists(SCALARS, max_size=4) | st.dictionaries(st.just("id"), SCALARS)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_json_opens_or_raises_a_data_error(root: Path, data: st.DataObject):
     tree = sound()

@@ -181,7 +181,6 @@ XML = st.recursive(
 )
 
 
-@settings(max_examples=300)
 @given(st.lists(XML, max_size=4), st.integers(0, 400), st.binary(max_size=3))
 def test_any_xml_opens_or_raises_a_data_error(tmp_path_factory, nodes, cut, noise):
     """Files that open have targets inside their images."""

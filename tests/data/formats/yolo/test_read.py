@@ -346,7 +346,6 @@ WORDS = st.sampled_from(["0", "1", "2", "-1", "0.5", "1e400", "nan", "x", "1_0",
 TEXT = st.lists(st.lists(WORDS, max_size=8).map(" ".join), max_size=4).map("\n".join)
 
 
-@settings(max_examples=300)
 @given(TEXT.map(str.encode) | st.binary(max_size=40))
 def test_any_label_file_opens_or_raises_a_data_error(tmp_path_factory, text: bytes):
     """Files that open have targets inside their images."""
@@ -376,7 +375,6 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=200)
 @given(st.dictionaries(st.sampled_from(["names", "train", "val", "path", "nc"]), VALUES))
 def test_any_data_yaml_opens_or_raises_a_data_error(tmp_path_factory, tree):
     import yaml

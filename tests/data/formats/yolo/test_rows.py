@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -172,7 +172,6 @@ def simple_polygons(draw: st.DrawFn) -> list[list[float]]:
     return rows
 
 
-@settings(max_examples=300)
 @given(simple_polygons())
 def test_polygons_stay_polygons(rows: list[list[float]]):
     """Few or many, wherever they are: no question, and no box of them."""
@@ -281,7 +280,6 @@ def test_polygons_in_pixels_are_refused_and_read_with_boxes(tmp_path: Path):
     assert dataset.xywh_px.tolist() == [[10, 10, 30, 40], [20, 20, 40, 40]]
 
 
-@settings(max_examples=200)
 @given(
     st.lists(
         st.integers(0, 12).flatmap(
