@@ -30,6 +30,9 @@ from scheduling import ByPart, place_of  # noqa: E402
 
 torch.set_num_threads(1)
 
+# No test cuts the power, so that none has to wait until files are on the disk.
+os.fsync = lambda _: None
+
 # Nothing of what the user of this machine has, or has seen, changes a test.
 CACHE = tempfile.TemporaryDirectory(prefix="setmatch_cache_")
 os.environ.setdefault("SETMATCH_CACHE", CACHE.name)
