@@ -3,8 +3,10 @@
     python benchmarks/bulk_scaling.py --images 2000
     python benchmarks/bulk_scaling.py --images 100000 --side-px 64 --processes 1
 
-Each process is `setmatch predict ... --shard I/N` on one core, started at the same time. Rows and
-bytes on the disk are those of the last run.
+Each process is `setmatch predict ... --shard I/N` with one thread for the model, all started at the
+same time. Two more threads read images, so that one process takes more than one core. With `--pin`,
+each has one core and no more, as where there are as many processes as cores. Rows and bytes on the
+disk are those of the last run.
 """
 
 import argparse
@@ -43,6 +45,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="photographs; the default are generated")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--pin", action="store_true", help="give each process a core of its own")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with TemporaryDirectory() as folder:
@@ -51,11 +54,12 @@ def main() -> None:
             model = str(place / "model.onnx")
             to_onnx(load(options.model)).save(Path(model))
         images = _images(place / "images", options.images, options.side_px, options.folder)
-        start_s = _run(model, images[:1], 1, place / "start").seconds
+        start_s = _run(model, images[:1], 1, place / "start", options.pin).seconds
         runs: dict[int, list[Run]] = {count: [] for count in options.processes}
         for number in range(options.rounds):
             for count in options.processes:
-                runs[count].append(_run(model, images, count, place / f"{number}-{count}"))
+                out = place / f"{number}-{count}"
+                runs[count].append(_run(model, images, count, out, options.pin))
         out = place / f"{options.rounds - 1}-{options.processes[-1]}.parquet"
         files = list(out.glob("*.parquet"))
         rows = sum(parquet.read_metadata(path).num_rows for path in files)
@@ -69,7 +73,7 @@ def main() -> None:
     kind = generated if options.folder is None else "photographs"
     publish(
         f"{options.images} {kind} by {options.model} and {options.engine}, in processes of one "
-        "thread each: after the seconds of the start",
+        f"{'core' if options.pin else 'thread'} each: after the seconds of the start",
         {
             "start_s": round(start_s, 2),
             "images_per_s": {n: round(options.images / each, 1) for n, each in seconds.items()},
@@ -93,13 +97,21 @@ def main() -> None:
 class Run:
     """Processes that share images, from their start to the end of the last one."""
 
-    def __init__(self, commands: Sequence[Sequence[str]], done: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        commands: Sequence[Sequence[str]],
+        done: Callable[[], int],
+        cores: Sequence[int] | None,
+    ) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         before = os.times()
         started_s = time.perf_counter()
         running = [
             subprocess.Popen(each, env=environment, stdout=subprocess.DEVNULL) for each in commands
         ]
+        if cores is not None:
+            for number, each in enumerate(running):
+                os.sched_setaffinity(each.pid, {cores[number % len(cores)]})
         # That of the first process when a part of it was seen first, by its images so far.
         self.memory_mb: dict[int, float] = {}
         while any(each.poll() is None for each in running):
@@ -117,7 +129,7 @@ class Run:
         assert all(each.returncode == 0 for each in running), "a process failed"
 
 
-def _run(model: str, images: Sequence[Path], count: int, place: Path) -> Run:
+def _run(model: str, images: Sequence[Path], count: int, place: Path, pin: bool) -> Run:
     listed = place.with_suffix(".txt")
     listed.write_text("\n".join(map(str, images)))
     command = [sys.executable, "-m", "setmatch", "predict", model, str(listed)]
@@ -130,7 +142,7 @@ def _run(model: str, images: Sequence[Path], count: int, place: Path) -> Run:
         return min(PART_IMAGES * parts, most)
 
     shards = [[*command, "--shard", f"{number}/{count}"] for number in range(1, count + 1)]
-    return Run(shards, done_by_first)
+    return Run(shards, done_by_first, sorted(os.sched_getaffinity(0)) if pin else None)
 
 
 def _images(folder: Path, count: int, side_px: int, photos: Path | None) -> list[Path]:
