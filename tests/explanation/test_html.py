@@ -212,10 +212,16 @@ def test_the_first_step_is_the_encoder_proposal(open_page: OpenPage, pages: dict
     assert facts["predictions"][0]["boxes"] != facts["predictions"][1]["boxes"]
 
 
+def stop_clock(page: Any) -> None:
+    """Let the page's timers wait for the test; after `install` alone they run on by themselves."""
+    page.clock.install(time=0)
+    page.clock.pause_at(3_600_000)
+
+
 def test_the_play_button_goes_through_the_steps(open_page: OpenPage, pages: dict[str, Path]):
     """It starts at the first step and ends at the last."""
     page = ready(open_page, pages["setmatch"])
-    page.clock.install()  # the page's timers wait for the test
+    stop_clock(page)
     page.locator("#play").click()
     shown = []
     for _ in range(4):
@@ -229,7 +235,7 @@ def test_the_play_button_goes_through_the_steps(open_page: OpenPage, pages: dict
 
 def test_moving_the_slider_stops_the_play(open_page: OpenPage, pages: dict[str, Path]):
     page = ready(open_page, pages["setmatch"])
-    page.clock.install()
+    stop_clock(page)
     page.locator("#play").click()
     page.clock.run_for(900)
     assert page.input_value("#step") == "1"
