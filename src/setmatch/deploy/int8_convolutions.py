@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from setmatch.data.dataset import DetectionDataset
 from setmatch.deploy.calibration import calibration_inputs
 from setmatch.deploy.smaller_weights import with_smaller_weights
-from setmatch.inference.engines.onnx_session import OnnxSession
+from setmatch.inference.engines.onnx_session import OnnxSession, onnxruntime_library
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +27,8 @@ def with_int8_convolutions(path: Path, images: DetectionDataset) -> "onnx.ModelP
     because processors without VNNI add up pairs of products of 8 bits in 16, which may overflow.
     """
     import onnx
+
+    onnxruntime_library("int8 needs onnxruntime")
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     model = onnx.load(str(path))

@@ -1,5 +1,6 @@
 """Open an ONNX file that setmatch exported, and run it; nothing here needs torch."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     import onnx
     from onnxruntime import InferenceSession
 
+# Keeps ONNX Runtime (1.32) from sending usage reports, and a file that identifies the machine from
+# being written into the home folder. It is read when the module is imported.
+_NO_REPORTS = "ORT_DISABLE_TELEMETRY"
 # A file of ONNX Runtime's source, with the line, and the signature or name of the function there.
 _SOURCE = re.compile(r"\S*\w+\.(?:cc|h):\d+ (?:[^()]*\([^()]*(?:\([^()]*\)[^()]*)*\) |\w+ )?")
 
@@ -49,6 +53,19 @@ class OnnxSession(Session):
             return self._session.run(list(outputs), dict(inputs))
         except (errors.Fail, errors.InvalidArgument, errors.RuntimeException) as error:
             raise self._does_not_run(inputs, _cause(error)) from None
+
+
+def onnxruntime_library(what: str) -> Any:
+    """Return the module onnxruntime, which then sends no reports; `what` needs it.
+
+    Raises ExtraMissingError without it. Reports stay on where the environment variable says so.
+    """
+    os.environ.setdefault(_NO_REPORTS, "1")
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ExtraMissingError(f"{what}; install it with: pip install 'setmatch[onnx]'") from None
+    return onnxruntime
 
 
 def open_network(path: str | Path, threads: int | None = None) -> OnnxSession:
@@ -89,12 +106,7 @@ def _read_network(path: str | Path) -> bytes:
 
 
 def _open(path: str, content: bytes | None, threads: int | None) -> "InferenceSession":
-    try:
-        import onnxruntime
-    except ImportError:
-        raise ExtraMissingError(
-            f"{path}: needs onnxruntime; install it with: pip install 'setmatch[onnx]'"
-        ) from None
+    onnxruntime = onnxruntime_library(f"{path}: needs onnxruntime")
     from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
     options = onnxruntime.SessionOptions()
