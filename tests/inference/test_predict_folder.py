@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -17,6 +18,7 @@ from setmatch.inference.predict_folder import predict_folder
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Categories
 from setmatch.structures.outputs import PredictionGroup
+from small_disk import files_of_at_most
 from special_files import SPECIAL
 
 
@@ -255,18 +257,16 @@ def test_a_class_that_there_is_not_is_named_before_any_work(folder: Path):
     assert not (folder / "out").exists()
 
 
-def test_a_full_disk_ends_the_run_without_incomplete_results(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """The error of a thread that writes is the error of the run, and names the file."""
-    save = Image.Image.save
+def test_a_full_disk_ends_the_run_without_incomplete_results(tmp_path: Path):
+    """The error of a thread that writes is the error of the run, and names the file.
 
-    def full(image: Image.Image, path: Path, *others: object, **options: object) -> None:
-        if "drawn" in Path(path).parts:
-            raise OSError(28, "No space left on device", str(path))
-        save(image, path, *others, **options)
-
-    monkeypatch.setattr(Image.Image, "save", full)
-    with pytest.raises(OSError, match="No space left on device"):
-        predict_folder(RedFinder(), [folder / "in"], folder / "out", progress=False)
-    assert [each for each in (folder / "out").rglob("*") if each.is_file()] == []
+    Only a part of each drawn JPEG fits.
+    """
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    for number in range(3):
+        Image.fromarray(noise).save(tmp_path / f"{number}.jpg")
+    out = tmp_path / "out"
+    with files_of_at_most(700), pytest.raises(OSError, match="File too large") as full:
+        predict_folder(RedFinder(), [tmp_path], out, progress=False)
+    assert Path(full.value.filename).parent == out / "drawn"
+    assert [each for each in out.rglob("*") if each.is_file()] == []

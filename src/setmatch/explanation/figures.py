@@ -12,9 +12,9 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 
+from setmatch.data.images.writing import write_image
 from setmatch.errors import ConfigError
 from setmatch.explanation.explained_image import ExplainedImage
-from setmatch.files.writing import atomic_file
 from setmatch.ops.boxes import cxcywh_to_xyxy
 from setmatch.ops.colors import Color, color_of
 from setmatch.structures.attention import AttentionMaps, QueryPredictions, SamplingPoints
@@ -48,8 +48,7 @@ def write_figures(explained: ExplainedImage, folder: Path, points: Sequence[Poin
     if len(explained.trace.encoder):
         figures["encoder.png"] = encoder_figure(explained, points or _default_points(explained))
     for name, figure in figures.items():
-        with atomic_file(folder / name) as aside:
-            figure.save(aside, format="PNG", optimize=True)
+        write_image(folder / name, figure, "PNG", optimize=True)
     return [folder / name for name in figures]
 
 

@@ -12,11 +12,12 @@ from setmatch.data.batches.loader import evaluation_batches
 from setmatch.data.batches.num_workers import Workers
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.images.corrupt_files import split_line
+from setmatch.data.images.writing import write_image
 from setmatch.errors import ConfigError, diverged
 from setmatch.explanation.query_page import write_page
 from setmatch.explanation.query_statistics import QueryStatistics
 from setmatch.explanation.query_usage_figure import query_figure
-from setmatch.files.writing import atomic_file, require_folder, write_text
+from setmatch.files.writing import require_folder, write_text
 from setmatch.inference.engines.base import Engine
 from setmatch.inference.engines.eager import as_engine
 from setmatch.inference.progress import progress_bar
@@ -103,8 +104,7 @@ def save_query_statistics(
             raise ConfigError(f"query {query}: the model has queries 0 to {count - 1}")
     page, figure, table = (folder / f"queries.{suffix}" for suffix in ("html", "png", "json"))
     write_page(statistics, queries, page)
-    with atomic_file(figure) as aside:
-        query_figure(statistics, queries).save(aside, format="PNG", optimize=True)
+    write_image(figure, query_figure(statistics, queries), "PNG", optimize=True)
     text = json.dumps(statistics.to_json(), indent=1, ensure_ascii=False)
     write_text(table, text + "\n")
     return [page, figure, table]

@@ -20,9 +20,10 @@ from setmatch.data.annotations.write_panoptic import (
 )
 from setmatch.data.images.image_paths import find_images
 from setmatch.data.images.unreadable import UnreadableError, UnreadableFile, unreadable_line
+from setmatch.data.images.writing import write_image
 from setmatch.errors import ConfigError, DataError
 from setmatch.files.folder_lock import locked
-from setmatch.files.writing import atomic_file, require_folder, write_text
+from setmatch.files.writing import require_folder, write_text
 from setmatch.inference.background import in_background
 from setmatch.inference.earlier_results import earlier_results, replaced_line
 from setmatch.inference.progress import progress_bar
@@ -232,8 +233,7 @@ def _write_drawn(folder: Path, name: Path, image_id: int, detections: ImageDetec
 
 
 def _write_image(path: Path, image: Image.Image) -> None:
-    with atomic_file(path) as aside:
-        image.save(aside, format=_DRAWN_FORMATS[path.suffix.lower()], quality=92)
+    write_image(path, image, _DRAWN_FORMATS[path.suffix.lower()], quality=92)
 
 
 def _write_json(path: Path, rows: Sequence[dict[str, Any]]) -> None:

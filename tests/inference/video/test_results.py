@@ -26,6 +26,7 @@ from setmatch.inference.video.frame_choice import FrameChoice
 from setmatch.inference.video.predict_video import TensorFrames
 from setmatch.inference.video.results import VideoOptions, VideoSummary, write_videos
 from setmatch.inference.video.sources import VideoSource, as_video, split_sources
+from setmatch.inference.video.writing import VideoWriter
 
 ROOT = Path(__file__).parents[3]
 
@@ -248,6 +249,26 @@ def test_what_was_done_until_the_end_is_kept(
     assert frame_count(out / "drawn/clip.mp4") == 10
     (row,) = csv.DictReader((out / "tracks.csv").open(newline=""))
     assert row["frames"] == "9"
+
+
+def test_a_disk_that_is_full_when_the_video_ends_costs_no_lines(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The encoder keeps frames until it is closed, which is where this disk is full."""
+
+    def fails(video: VideoWriter) -> None:
+        close(video)
+        raise OSError(28, "No space left on device")
+
+    close = VideoWriter.close
+    monkeypatch.setattr(VideoWriter, "close", fails)
+    out = tmp_path / "out"
+    with pytest.raises(OSError, match="No space left") as full:
+        predict(clip, out=out, track=True)
+    assert full.value.filename == str(out)
+    assert [line["frame"] for line in lines(out)] == list(range(25))
+    (row,) = csv.DictReader((out / "tracks.csv").open(newline=""))
+    assert row["frames"] == "24"
 
 
 def test_an_end_before_the_first_frame_leaves_the_earlier_results(

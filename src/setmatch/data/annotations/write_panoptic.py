@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from setmatch.files.writing import atomic_file, write_text
+from setmatch.data.images.writing import write_image
+from setmatch.files.writing import write_text
 from setmatch.structures.metadata import Categories
 
 Record = Mapping[str, Any]
@@ -20,8 +21,7 @@ def write_png(path: Path, pixels: UInt8[np.ndarray, "H W 3"]) -> None:
 
     `pixels` are those of `Segments.to_pixels`.
     """
-    with atomic_file(path) as temporary:
-        Image.fromarray(pixels).save(temporary, format="PNG")
+    write_image(path, Image.fromarray(pixels), "PNG")
 
 
 def panoptic_record(image_id: int, png: str, segments: Sequence[Record]) -> Record:

@@ -22,6 +22,7 @@ from setmatch.data.annotations.write_panoptic import (
     write_panoptic_json,
     write_png,
 )
+from setmatch.data.images.writing import write_image
 from setmatch.data.synthetic.shapes import Cutout, draw_cutout, paste
 from setmatch.data.synthetic.textures import (
     CLASSES,
@@ -234,7 +235,8 @@ def _write_landscape(
 
 def _save(out: Path, split: str, number: int, painted: Scene) -> str:
     name = f"{split}_{number:06d}.jpg"
-    Image.fromarray(painted.pixels).save(out / "images" / name, quality=92, subsampling=0)
+    image, path = Image.fromarray(painted.pixels), out / "images" / name
+    write_image(path, image, "JPEG", durable=False, quality=92, subsampling=0)
     return name
 
 

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, nullcontext, suppress
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -184,7 +184,8 @@ class _Run:
         files: ExitStack,
     ) -> None:
         """Draw and write frames in their order, in a thread, while the model runs."""
-        first, end = next(frames), None
+        first = next(frames)
+        end: BaseException | None = None
         task, duration_s = f"{name.name}, seconds", reader.duration_s
         total = None if duration_s is None else ceil(duration_s)
         with ExitStack() as stack:
@@ -204,7 +205,7 @@ class _Run:
             except _ENDS as error:
                 end = error
             with uninterrupted():
-                sink.close(has_failed=end is not None)
+                end = sink.close(end)
                 if end is not None and not sink.frames:
                     raise end
                 stack.close()
@@ -290,15 +291,19 @@ class _Sink:
                 self.video.write(frame.draw(), frame.time_s)
             self._failed = False
 
-    def close(self, has_failed: bool) -> None:
-        """Complete the results; errors that follow from one that is known are left out."""
+    def close(self, end: BaseException | None) -> BaseException | None:
+        """Complete the results as far as that works; return the first error, `end` if there is one.
+
+        What is encoded until then is written by this alone, so that a full disk may show only here.
+        """
         with self._lock:
-            with suppress(OSError) if has_failed else nullcontext():
-                if self._table is not None:
-                    self._table.end()
-            with suppress(OSError) if has_failed else nullcontext():
-                if self.video is not None:
-                    self.video.close()
+            for part in (self._table, self.video):
+                try:
+                    if part is not None:
+                        part.close()
+                except OSError as error:
+                    end = end or error
+        return end
 
 
 def _names(sources: Sequence[VideoSource]) -> dict[VideoSource, Path]:

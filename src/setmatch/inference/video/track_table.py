@@ -52,7 +52,7 @@ class TrackTable:
         over = [id for id, row in self._rows.items() if row.last_s < frame.time_s - _OVER_S]
         self._finish(over)
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Hand over the tracks that last to the end of the video."""
         self._finish(list(self._rows))
 
