@@ -80,14 +80,14 @@ def as_engine(model: Detector | Engine) -> Engine:
 
     Raises ConfigError for a detector in training mode that cannot be copied, and for anything else.
     """
+    if isinstance(model, nn.Module) and hasattr(model, "card"):
+        return EagerEngine(in_evaluation_mode(model))  # first, since every detector is an engine
     if isinstance(model, Engine):
         return model
-    if not (isinstance(model, nn.Module) and hasattr(model, "card")):
-        raise ConfigError(
-            f"{short(model)} ({type(model).__name__}) is no model; setmatch.load(source) opens a "
-            "name, a run folder or a file as one"
-        )
-    return EagerEngine(in_evaluation_mode(model))
+    raise ConfigError(
+        f"{short(model)} ({type(model).__name__}) is no model; setmatch.load(source) opens a "
+        "name, a run folder or a file as one"
+    )
 
 
 def in_evaluation_mode(model: Detector) -> Detector:
