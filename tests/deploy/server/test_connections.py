@@ -205,7 +205,7 @@ def test_no_path_leads_to_a_file(patient_port: int, path: bytes):
 
 def test_a_client_that_does_not_read_its_response_is_dropped(red_finder: Engine):
     """The system's buffers are small here, so that the response does not fit into them."""
-    limits = Limits(patience_s=PATIENCE_S)
+    limits = replace(LIMITS, max_bytes=Limits().max_bytes)
     app = make_app(red_finder, "red_finder", limits=limits)
     image = image_bytes((0, 0, 60, 60), (300, 300), noise=True)
     with served(app, limits, send_buffer=4096) as running, socket.socket() as client:
