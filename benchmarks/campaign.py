@@ -83,7 +83,9 @@ def run(numbers: Sequence[int], options: Sequence[str]) -> dict[str, Any]:
     tally = Tally(numbers)
     arguments = [str(ROOT / "tests"), "-m", "promise", "-n", "0", "-p", "no:cacheprovider"]
     pytest.main([*arguments, *options], plugins=[tally])
-    changed = _git("status", "--porcelain", "--", ".", f":!{RESULTS}", f":!{TABLE}")
+    changed = _git(
+        "status", "--porcelain", "--", ".", *(f":(exclude){p}" for p in (RESULTS, TABLE))
+    )
     commit = _git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
     date = datetime.now(UTC).date().isoformat()
     return {
