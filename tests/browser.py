@@ -16,20 +16,21 @@ OpenPage = Callable[..., Any]  # (path, width=1280, height=900, touch=False) -> 
 
 
 @contextmanager
-def chromium(gpu: tuple[str, ...] = NO_GPU) -> Iterator[Any]:
-    """Start Debian's Chromium; skip the test where it or playwright is missing.
-
-    `gpu` are its flags for graphics.
-    """
+def chromium() -> Iterator[Any]:
+    """Start Debian's Chromium; skip the test where it or playwright is missing."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if not Path(CHROMIUM).is_file():
         pytest.skip("Chromium is not installed; Debian's package is called chromium")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=CHROMIUM, args=[*FLAGS, *gpu], timeout=120_000
-        )
+    with playwright.sync_playwright() as driver, launched(driver.chromium) as browser:
         yield browser
-        browser.close()
+
+
+def launched(browser_type: Any, gpu: tuple[str, ...] = NO_GPU) -> Any:
+    """Return a browser of a type of playwright, a context manager; `gpu` are flags for graphics.
+
+    Playwright runs once in a thread, so a second browser is launched by the first one's type.
+    """
+    return browser_type.launch(executable_path=CHROMIUM, args=[*FLAGS, *gpu], timeout=120_000)
 
 
 @contextmanager

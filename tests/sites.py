@@ -47,10 +47,13 @@ class Site:
         """What an element shows."""
         return str(self.page.inner_text(f"#{name}"))
 
-    def found(self) -> list[tuple[int, float, list[float]]]:
+    def detections(self) -> list[tuple[int, float, list[float]]]:
         """Class index, score and box of all detections, best first."""
-        script = """() => [...state.found.scores].map((score, n) => [
-            state.found.classes[n], score, [...state.found.boxes.subarray(4 * n, 4 * n + 4)]])"""
+        script = """() => {
+            const { scores, classes, boxes } = state.detections;
+            const box = (n) => [...boxes.subarray(4 * n, 4 * n + 4)];
+            return [...scores].map((score, n) => [classes[n], score, box(n)]);
+        }"""
         return [tuple(each) for each in self.page.evaluate(script)]
 
     def wait_for(self, condition: str) -> None:
@@ -59,9 +62,9 @@ class Site:
 
     def look_at(self, act: Callable[[], Any]) -> None:
         """Do what gives the page an image, and wait for its detections."""
-        self.page.evaluate("state.found = null")
+        self.page.evaluate("state.detections = null")
         act()
-        self.wait_for("state.found !== null")
+        self.wait_for("state.detections !== null")
 
 
 OpenSite = Callable[..., Site]

@@ -58,9 +58,9 @@ class Opened:
 
     def look_at(self, act: Callable[[], Any]) -> dict[str, Any]:
         """Do what gives the page an image, and return what it found."""
-        self.page.evaluate("state.found = null")
+        self.page.evaluate("state.detections = null")
         act()
-        self.until("state.found !== null")
+        self.until("state.detections !== null")
         return dict(json.loads(self.text("json")))
 
 

@@ -66,7 +66,7 @@ def test_the_page_detects_as_the_model(opened: Site, scenes_n: Detector):
     for way, image in images.items():
         give(opened, way, image)
         expected = sm.predict(scenes_n, image.copy(), threshold=0.3)
-        given = [each for each in opened.found() if each[1] > 0.3]
+        given = [each for each in opened.detections() if each[1] > 0.3]
         assert len(given) == len(expected) > 0
         assert [each[0] for each in given] == expected.classes.tolist()
         assert np.allclose([each[1] for each in given], expected.scores, atol=0.03)
@@ -81,7 +81,7 @@ def test_threshold_and_classes_choose_what_is_shown(opened: Site):
     give(opened, "choose", scene((1, 0), 300).pixels)
     for percent in (90, 30):
         opened.page.fill("#threshold", str(percent))
-        rows = [each for each in opened.found() if each[1] > percent / 100]
+        rows = [each for each in opened.detections() if each[1] > percent / 100]
         assert opened.text("count").split()[0] == str(len(rows))
         counts = [int(text) for text in opened.page.locator("#classes b").all_inner_texts()]
         assert counts == [sum(each[0] == index for each in rows) for index in range(len(counts))]

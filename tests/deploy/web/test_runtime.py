@@ -1,10 +1,11 @@
 """Pages load the very runtime that they were written for, from a network, a server or a disk."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from browser import chromium
+from browser import launched
 from setmatch.deploy.web.runtime import local_runtime, published_runtime
 from setmatch.errors import ConfigError
 from sites import OpenSite, make_site, opened_sites
@@ -74,9 +75,9 @@ def test_an_isolated_page_computes_with_threads(open_site: OpenSite, site: Path)
     assert opened.text("check").startswith("checked: ")
 
 
-def test_webgpu_predicts_the_same(site: Path):
+def test_webgpu_predicts_the_same(browser: Any, site: Path):
     """In software, which takes a minute; so it is not chosen by itself."""
-    with chromium(SOFTWARE_GPU) as browser, opened_sites(browser) as open_site:
+    with launched(browser.browser_type, SOFTWARE_GPU) as own, opened_sites(own) as open_site:
         opened = open_site(site, "?engine=webgpu")
         assert opened.text("engine") == "WebGPU"
         assert opened.text("check").startswith("checked: ")

@@ -36,13 +36,13 @@ async function ask(blob) {
 }
 
 function show(image, response) {
-  const found = {
+  const detections = {
     scores: Float32Array.from(response.detections, ({ score }) => score),
     classes: Int32Array.from(response.detections, (each) => classOf.get(each.category_id)),
     boxes: Float32Array.from(response.detections.flatMap((each) => each.xyxy_px)),
     masks: response.detections[0]?.mask ? masksOf(response) : null,
   };
-  Object.assign(state, { image, response, found });
+  Object.assign(state, { image, response, detections });
   $("stage").classList.add("filled");
   $("result").hidden = false;
   draw();

@@ -3,10 +3,10 @@
 async function checked(engine) {
   const blob = await (await fetch(facts.check.image)).blob();
   const image = await createImageBitmap(blob, { colorSpaceConversion: "none" });
-  const found = await engine.detect(image, true);
+  const detections = await engine.detect(image, true);
   state.image = image;
-  state.found = found;
-  const { missing, added, boxPx, score } = compared(found);
+  state.detections = detections;
+  const { missing, added, boxPx, score } = compared(detections);
   const { tolerance } = facts.check;
   const isNear = boxPx <= tolerance.boxPx && score <= tolerance.score;
   const isGood = !missing && !added && isNear;
@@ -17,13 +17,13 @@ async function checked(engine) {
 }
 
 // Pairs each known detection with the nearest one of its class that no other has.
-function compared(found) {
-  const left = new Set([...found.scores.keys()].filter((n) => found.scores[n] > facts.check.threshold));
+function compared(detections) {
+  const left = new Set([...detections.scores.keys()].filter((n) => detections.scores[n] > facts.check.threshold));
   const largest = { missing: 0, added: 0, boxPx: 0, score: 0 };
   for (const known of facts.check.detections) {
     const distances = [...left]
-      .filter((n) => found.classes[n] === known.classIndex)
-      .map((n) => [n, Math.max(...known.box.map((side, k) => Math.abs(side - found.boxes[4 * n + k])))]);
+      .filter((n) => detections.classes[n] === known.classIndex)
+      .map((n) => [n, Math.max(...known.box.map((side, k) => Math.abs(side - detections.boxes[4 * n + k])))]);
     const [nearest, boxPx] = distances.reduce(
       (best, each) => (each[1] < best[1] ? each : best), [null, Infinity]);
     if (nearest === null) {
@@ -32,7 +32,7 @@ function compared(found) {
     }
     left.delete(nearest);
     largest.boxPx = Math.max(largest.boxPx, boxPx);
-    largest.score = Math.max(largest.score, Math.abs(found.scores[nearest] - known.score));
+    largest.score = Math.max(largest.score, Math.abs(detections.scores[nearest] - known.score));
   }
   largest.added = left.size;
   return largest;

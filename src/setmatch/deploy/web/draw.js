@@ -24,13 +24,13 @@ function drawDetections(scale) {
   canvas.height = Math.round(state.image.height * scale * devicePixelRatio);
   const context = canvas.getContext("2d");
   const numbers = shown();
-  if (state.found?.masks) for (const n of numbers) drawMask(context, n);
+  if (state.detections?.masks) for (const n of numbers) drawMask(context, n);
   context.scale(devicePixelRatio, devicePixelRatio);
   context.lineWidth = 2;
   context.font = `600 ${LABEL_PX}px system-ui, sans-serif`;
   for (const n of numbers) {
-    const [x0, y0, x1, y1] = state.found.boxes.subarray(4 * n, 4 * n + 4).map((side) => side * scale);
-    context.strokeStyle = facts.classes[state.found.classes[n]].color;
+    const [x0, y0, x1, y1] = state.detections.boxes.subarray(4 * n, 4 * n + 4).map((side) => side * scale);
+    context.strokeStyle = facts.classes[state.detections.classes[n]].color;
     context.strokeRect(x0, y0, x1 - x0, y1 - y0);
   }
   const taken = [];
@@ -39,11 +39,11 @@ function drawDetections(scale) {
 
 // Draws the label of a detection, unless a better one has its place.
 function drawLabel(context, n, scale, taken) {
-  const { name, color } = facts.classes[state.found.classes[n]];
-  const text = `${name} ${(100 * state.found.scores[n]).toFixed(0)}%`;
+  const { name, color } = facts.classes[state.detections.classes[n]];
+  const text = `${name} ${(100 * state.detections.scores[n]).toFixed(0)}%`;
   const width = context.measureText(text).width + 8;
   const height = LABEL_PX + 5;
-  const [left, top] = state.found.boxes.subarray(4 * n, 4 * n + 2).map((side) => side * scale);
+  const [left, top] = state.detections.boxes.subarray(4 * n, 4 * n + 2).map((side) => side * scale);
   const x = Math.max(Math.min(left - 1, state.image.width * scale - width), 0);
   const y = top >= height ? top - height : Math.max(top, 0);
   const isFree = taken.every(([otherX, otherY, otherWidth]) =>
@@ -63,9 +63,9 @@ function isBright(color) {
 
 // Draws the mask of a detection with soft edges: the browser enlarges it.
 function drawMask(context, n) {
-  const { height, width, logits } = state.found.masks;
+  const { height, width, logits } = state.detections.masks;
   if (!(n in logits)) return;
-  const color = facts.classes[state.found.classes[n]].color;
+  const color = facts.classes[state.detections.classes[n]].color;
   const rgb = [1, 3, 5].map((place) => parseInt(color.slice(place, place + 2), 16));
   const pixels = new ImageData(width, height);
   logits[n].forEach((logit, cell) => {
@@ -81,8 +81,8 @@ function drawMask(context, n) {
 // How many objects of each class are found, next to the names that choose what is shown.
 function drawCounts() {
   const counts = new Map();
-  state.found?.scores.forEach((score, n) => {
-    const name = state.found.classes[n];
+  state.detections?.scores.forEach((score, n) => {
+    const name = state.detections.classes[n];
     if (score > state.threshold) counts.set(name, (counts.get(name) ?? 0) + 1);
   });
   for (const item of $("classes").children) {

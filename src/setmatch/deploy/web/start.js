@@ -7,11 +7,11 @@ let asked = 0; // images; detections in an older one are not shown
 async function lookAt(image, camera = null) {
   const turn = ++asked;
   if (!camera) $("speed").textContent = "…";
-  const found = await engine.detect(image);
+  const detections = await engine.detect(image);
   if (turn !== asked || state.camera !== camera) return;
   complain("");
-  Object.assign(state, { image, found });
-  if (!camera) $("speed").textContent = `${found.milliseconds.toFixed(0)} ms`;
+  Object.assign(state, { image, detections });
+  if (!camera) $("speed").textContent = `${detections.milliseconds.toFixed(0)} ms`;
   draw();
 }
 

@@ -7,14 +7,14 @@ const state = {
   threshold: facts.threshold,
   hidden: new Set(), // class indices
   image: null, // an ImageBitmap
-  found: null, // what the worker detected in it
+  detections: null, // what the worker detected in it
   camera: null, // the stream of a webcam
 };
 
 // The numbers of the detections to show, best first.
 function shown() {
-  if (!state.found) return [];
-  const { scores, classes } = state.found;
+  if (!state.detections) return [];
+  const { scores, classes } = state.detections;
   return [...scores.keys()].filter((n) =>
     scores[n] > state.threshold && !state.hidden.has(classes[n]));
 }

@@ -190,8 +190,8 @@ function hint() {
 
 function verdict() {
   const count = shownDetections().length;
-  const found = count ? `detects ${count} object${count === 1 ? "" : "s"}` : "detects nothing";
-  return `${facts.model} ${found} with a score above ${percent(state.threshold)}.` +
+  const outcome = count ? `detects ${count} object${count === 1 ? "" : "s"}` : "detects nothing";
+  return `${facts.model} ${outcome} with a score above ${percent(state.threshold)}.` +
     (facts.encoderLayers ? "" : " The model has no encoder, so there is no encoder attention.") +
     (facts.queryIds.length < facts.numQueries
       ? ` The page shows the best ${facts.queryIds.length} of its ${facts.numQueries} queries.` : "");

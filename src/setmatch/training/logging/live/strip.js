@@ -18,15 +18,15 @@
     return box;
   };
 
-  const draw = (frame, objects, found) => {
+  const draw = (frame, objects, detections) => {
     const area = ([, , width, height]) => width * height;
     const larger = (one, other) => area(other) - area(one);
     frame.querySelector("svg").replaceChildren(
-      ...[...objects].sort(larger).map((mark) => rect(mark, frame, Boolean(found))),
-      ...[...(found ?? [])].sort(larger).map((mark) => rect(mark, frame, false)),
+      ...[...objects].sort(larger).map((mark) => rect(mark, frame, Boolean(detections))),
+      ...[...(detections ?? [])].sort(larger).map((mark) => rect(mark, frame, false)),
     );
-    const best = (found ?? []).slice(0, 3).map((mark) => `${nameOf(mark[4])} ${(mark[5] / 100).toFixed(2)}`);
-    frame.nextElementSibling.textContent = found
+    const best = (detections ?? []).slice(0, 3).map((mark) => `${nameOf(mark[4])} ${(mark[5] / 100).toFixed(2)}`);
+    frame.nextElementSibling.textContent = detections
       ? `${objects.length} ${objects.length === 1 ? "object" : "objects"}; ${best.join(", ") || "nothing above 0.1"}`
       : [...new Set(objects.map((mark) => nameOf(mark[4])))].slice(0, 4).join(", ") || "no objects";
   };
@@ -35,8 +35,8 @@
 
   const show = () => {
     const { step, score, marks } = facts.evaluations[slider.value];
-    const found = score === null ? "" : `: ${facts.measure} ${(100 * score).toFixed(1)}`;
-    document.querySelector("output[for=evaluation]").value = `after step ${step.toLocaleString("en")}${found}`;
+    const measured = score === null ? "" : `: ${facts.measure} ${(100 * score).toFixed(1)}`;
+    document.querySelector("output[for=evaluation]").value = `after step ${step.toLocaleString("en")}${measured}`;
     document.querySelectorAll("#validation .frame").forEach((frame, number) =>
       draw(frame, facts.images[number], marks[number] ?? []));
   };
