@@ -104,7 +104,7 @@ def keep_short(monkeypatch: pytest.MonkeyPatch) -> None:
     def trace_once(network: Any, inputs: Any, **options: Any) -> Any:
         # The same weights are exported to several formats and engines; tracing takes longest.
         weights = tuple(float(value.sum()) for value in network.state_dict().values())
-        key = (type(network), inputs[0].shape, str(options["dynamic_shapes"]), weights)
+        key = (inputs[0].shape, str(options["dynamic_shapes"]), weights)
         if key not in traced:
             traced[key] = trace(network, inputs, **options)
         return traced[key]

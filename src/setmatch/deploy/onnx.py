@@ -17,7 +17,7 @@ from setmatch.deploy.formats import INNER, ExportFormat
 from setmatch.deploy.int8_convolutions import with_int8_convolutions
 from setmatch.deploy.precision import Lower
 from setmatch.deploy.smaller_weights import with_smaller_weights
-from setmatch.deploy.traced import DecodedDetector, TracedDetector, quiet
+from setmatch.deploy.traced import DecodedDetector, quiet
 from setmatch.errors import ConfigError, short
 from setmatch.inference.engines.exported_card import KEY, ExportedCard, read_exported_card
 from setmatch.inference.engines.onnx_session import OnnxSession, network_of
@@ -73,7 +73,7 @@ def to_onnx(
     It needs onnx and onnxscript. Raises ConfigError for a model that cannot be exported.
     """
     card = exported_card(detector, size_px, end_to_end, ("torch", "onnx"), {"opset": OPSET})
-    traced = (DecodedDetector if end_to_end else TracedDetector)(detector).eval()
+    traced = DecodedDetector(detector).eval()
     pixels = torch.zeros(TRACED_IMAGES, 3, *(size_px or TRACED_PX))
     free = {0: "batch"} if size_px else {0: "batch", 2: "height", 3: "width"}
     with quiet():
@@ -99,6 +99,8 @@ def to_onnx(
     _forget_sources(model)
     if end_to_end:
         model = with_ends(model, card.card.preprocessing, card.has_masks)
+    else:
+        model = network_of(model)
     import onnx
 
     onnx.helper.set_model_props(model, {KEY: card.to_json()})

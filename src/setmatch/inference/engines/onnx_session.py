@@ -81,11 +81,11 @@ def open_network(path: str | Path, threads: int | None = None) -> OnnxSession:
 
 
 def network_of(model: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Return an end-to-end graph without what it does before and after the network."""
+    """Return a graph without what it does before the network and with its predictions."""
     import onnx
     import onnx.utils
 
-    values = {each.name for each in model.graph.value_info}
+    values = {each.name for each in (*model.graph.value_info, *model.graph.output)}
     outputs = [each for each in output_names(has_masks=True) if each in values]
     network = onnx.utils.Extractor(model).extract_model(["pixels"], outputs)
     network.metadata_props.extend(model.metadata_props)
