@@ -1,5 +1,7 @@
 """Files of lower precision are measured on the user's data, and refused if they lose too much."""
 
+import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,6 +130,37 @@ def test_a_file_that_loses_too_much_is_refused(
     assert main(["export", "scenes_n", *arguments, "--tolerance", "5"]) == 2
     assert "in half), more than the tolerance of 5; export" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", [{"path": "a.onnx"}, {"path": "a.xml"}, {"to": "web"}])
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"tolerance": -1.0}, ConfigError, "tolerance -1: .* give 0 or more"),
+        ({"tolerance": float("nan")}, ConfigError, "tolerance nan: .* give 0 or more"),
+        ({"names": ("car", "bus")}, DataError, "val.json: no class in common with the model"),
+        ({"boxes": []}, DataError, "val.json: none of its 6 images has an annotated object"),
+    ],
+    ids=["negative", "nan", "classes", "empty"],
+)
+def test_a_loss_that_says_nothing_is_refused_at_once(
+    scenes_n: Detector, data: Path, tmp_path: Path, kind, change: dict, error, message: str
+):
+    """No file can meet such a tolerance, and AP of no object, or of other classes, is no measure."""
+    own = shutil.copytree(data, tmp_path / "data")
+    path = own / "annotations" / "val.json"
+    tree = json.loads(path.read_text("utf-8"))
+    tree["annotations"] = change.get("boxes", tree["annotations"])
+    for category, name in zip(tree["categories"], change.get("names", ())):
+        category["name"] = name
+    tree["categories"] = tree["categories"][: len(change.get("names", tree["categories"]))]
+    known = {each["id"] for each in tree["categories"]}
+    tree["annotations"] = [each for each in tree["annotations"] if each["category_id"] in known]
+    path.write_text(json.dumps(tree), "utf-8")
+    given = {"path": "out", "tolerance": change.get("tolerance", 1.0), **kind}
+    with pytest.raises(error, match=message):
+        export(scenes_n, **{**given, "path": tmp_path / given["path"]}, precision="half", data=own)
+    assert [each.name for each in tmp_path.iterdir()] == ["data"]
 
 
 @pytest.mark.parametrize(

@@ -84,19 +84,20 @@ def export(
         The libraries of the extra `onnx` or `openvino` are not installed.
     """
     path = Path(path)
+    require_weights(model, "export")
     require_size(size_px)
+    categories = model.card.categories
     if to == "web":
         if end_to_end:
             raise ConfigError("end_to_end: a page takes whole images anyway; leave it out")
-        lower = lower_precision(precision, ONNX.precisions, data, tolerance)
+        lower = lower_precision(precision, ONNX.precisions, data, tolerance, categories)
         return export_site(
             model, path, size_px=size_px, verify_on=verify_on, runtime=runtime, lower=lower
         )
     if runtime is not None:
         raise ConfigError(f"runtime {runtime}: is for a page; add the format web")
     kind = _format_of(path, to)
-    lower = lower_precision(precision, kind.precisions, data, tolerance)
-    require_weights(model, "export")
+    lower = lower_precision(precision, kind.precisions, data, tolerance, categories)
     for each in (path, *(path.with_suffix(suffix) for suffix in kind.others)):
         require_file(each)
         if each != path and each.exists() and not path.exists():

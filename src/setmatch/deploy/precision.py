@@ -9,7 +9,10 @@ from setmatch.data.dataset import DetectionDataset
 from setmatch.data.open import open_dataset
 from setmatch.errors import ConfigError, VerificationError
 from setmatch.evaluation.evaluate import evaluate
+from setmatch.evaluation.run_engine import dataset_class_indices
+from setmatch.evaluation.summarize import require_objects
 from setmatch.inference.engines.base import Engine
+from setmatch.structures.metadata import Categories
 
 Precision = Literal["float", "half", "int8"]
 
@@ -72,11 +75,13 @@ def lower_precision(
     known: Mapping[Precision, Lower],
     data: str | Path | None,
     tolerance: float,
+    categories: Categories,
 ) -> LowerPrecision | None:
     """Return what to do for a precision; None for float32. `known` are those of the format.
 
-    Raises ConfigError for a precision that the format lacks or without data, DataError for a data
-    set that cannot be read, ExtraMissingError without the libraries of the precision.
+    Raises ConfigError for a precision that the format lacks, a tolerance that no file can meet, or
+    without data, DataError for a data set that cannot be read, or on which AP says nothing of a
+    model of `categories`, ExtraMissingError without the libraries of the precision.
     """
     if precision == "float":
         if data is not None:
@@ -89,8 +94,14 @@ def lower_precision(
             f"{precision} needs data: it is calibrated on training images, and its loss of AP is "
             "measured on validation images; add --data my_data"
         )
+    if not tolerance >= 0:
+        raise ConfigError(
+            f"tolerance {tolerance:g}: is how many points of AP may be lost; give 0 or more"
+        )
     require = known[precision].require
     if require is not None:
         require()
     training, validation = (open_dataset(data, split) for split in ("train", "val"))
+    dataset_class_indices(categories, validation)
+    require_objects(validation)
     return LowerPrecision(precision, training, validation, tolerance)

@@ -12,7 +12,7 @@ from setmatch.deploy.web.runtime import local_runtime, published_runtime
 from setmatch.deploy.web.site import require_site, write_site
 from setmatch.files.writing import atomic_folder, require_folder
 from setmatch.inference.engines.onnxruntime import OnnxRuntimeEngine
-from setmatch.models.detector import Detector, require_weights
+from setmatch.models.detector import Detector
 
 
 def export_site(
@@ -36,7 +36,6 @@ def export_site(
     """
     require_site(folder)
     require_folder(folder)
-    require_weights(model, "export")
     files = published_runtime() if runtime is None else local_runtime(runtime)
     if lower is not None and lower.name == "int8":
         files = files.of_processor()
