@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import resource
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ import setmatch as sm
 from setmatch.cli import main
 from setmatch.data.synthetic.scenes import scene
 from setmatch.deploy.export import export
+from setmatch.deploy.formats import ExportFormat
 from setmatch.deploy.onnx import ONNX, OnnxGraph
+from setmatch.deploy.openvino import OPENVINO, converted
 from setmatch.deploy.verify import images_to_verify, verify
 from setmatch.errors import (
     ConfigError,
@@ -154,6 +157,32 @@ def test_a_file_that_fails_is_not_left_under_its_name(
     out.write_bytes(b"earlier")
     assert main(["export", "scenes_n", "--out", str(out), "--size", "96x128"]) == 2
     assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"earlier"]
+
+
+@pytest.mark.parametrize("most", [0, 100_000, 1_000_000])  # bytes of a file
+@pytest.mark.parametrize("kind", [ONNX, OPENVINO], ids=lambda kind: kind.name)
+def test_a_full_disk_leaves_no_file(
+    scenes_n: Detector, fixed: OnnxGraph, tmp_path: Path, monkeypatch, kind: ExportFormat, most: int
+):
+    """It is said of the file that was asked for, and what was there before is unchanged."""
+    import setmatch.deploy.export as module
+
+    graph = converted(fixed) if kind is OPENVINO else fixed
+    monkeypatch.setattr(module, "FORMATS", [replace(kind, build=lambda *others: graph)])
+    out = tmp_path / f"detector{kind.suffix}"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for earlier in ([], [out.with_suffix(each) for each in (kind.suffix, *kind.others)]):
+        for each in earlier:
+            each.write_bytes(b"earlier")
+        with pytest.raises(OSError, match=re.escape(str(out))):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+            try:
+                export(scenes_n, out, size_px=SIZE_PX)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert {each: each.read_bytes() for each in tmp_path.iterdir()} == dict.fromkeys(
+            earlier, b"earlier"
+        )
 
 
 def test_a_model_of_another_precision_is_exported_in_float32(

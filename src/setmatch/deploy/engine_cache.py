@@ -93,6 +93,6 @@ def _make(detector: Detector, kind: ExportFormat, folder: Path) -> None:
             verification = write_verified(kind, detector, path, images_to_verify(None))
             compared = sum(each.difference.compared for each in verification.checks)
             write_manifest(temporary, {"verified_detections": compared})
-    except OSError:
+    except OSError as error:
         if not _is_whole(folder):  # another process may have been faster
-            raise
+            raise OSError(error.errno, error.strerror, str(folder)) from error

@@ -1,6 +1,7 @@
 """Write a detector as an OpenVINO model: .xml and .bin, converted from our ONNX graph."""
 
 import dataclasses
+import errno
 import importlib.metadata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -140,9 +141,14 @@ def _smooth_as_pillow(openvino: Any, resize: Any) -> None:
 def _write(model: Any, card: ExportedCard, path: Path, in_half: bool = False) -> None:
     openvino = openvino_library("to write OpenVINO models needs openvino")
     model.set_rt_info(card.to_json(), KEY)
-    openvino.save_model(model, str(path), compress_to_fp16=in_half)
-    model.set_rt_info(sha256_of_weights(path), WEIGHTS_KEY)
-    openvino.save_model(model, str(path), compress_to_fp16=in_half)
+    try:
+        openvino.save_model(model, str(path), compress_to_fp16=in_half)
+        model.set_rt_info(sha256_of_weights(path), WEIGHTS_KEY)
+        openvino.save_model(model, str(path), compress_to_fp16=in_half)
+    except RuntimeError:  # which does not say more
+        raise OSError(
+            errno.EIO, "OpenVINO cannot write all of it; is the disk full?", str(path)
+        ) from None
 
 
 def _open_ends(path: Path) -> OpenVinoSession:
