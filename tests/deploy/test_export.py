@@ -4,6 +4,8 @@ import copy
 import json
 import re
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -159,6 +161,17 @@ def test_a_file_that_fails_is_not_left_under_its_name(
     assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"earlier"]
 
 
+@contextmanager
+def files_of(most: int) -> Iterator[None]:
+    """Let no file grow beyond that many bytes, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 @pytest.mark.parametrize("most", [0, 100_000, 1_000_000])  # bytes of a file
 @pytest.mark.parametrize("kind", [ONNX, OPENVINO], ids=lambda kind: kind.name)
 def test_a_full_disk_leaves_no_file(
@@ -170,16 +183,11 @@ def test_a_full_disk_leaves_no_file(
     graph = converted(fixed) if kind is OPENVINO else fixed
     monkeypatch.setattr(module, "FORMATS", [replace(kind, build=lambda *others: graph)])
     out = tmp_path / f"detector{kind.suffix}"
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
     for earlier in ([], [out.with_suffix(each) for each in (kind.suffix, *kind.others)]):
         for each in earlier:
             each.write_bytes(b"earlier")
-        with pytest.raises(OSError, match=re.escape(str(out))):
-            resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
-            try:
-                export(scenes_n, out, size_px=SIZE_PX)
-            finally:
-                resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        with pytest.raises(OSError, match=re.escape(str(out))), files_of(most):
+            export(scenes_n, out, size_px=SIZE_PX)
         assert {each: each.read_bytes() for each in tmp_path.iterdir()} == dict.fromkeys(
             earlier, b"earlier"
         )

@@ -1,8 +1,10 @@
 """A model runs by the engine that is asked for, from a file that is written and verified once."""
 
 import dataclasses
+import errno
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -127,6 +129,20 @@ def test_a_file_that_fails_is_not_kept(
     with pytest.raises(VerificationError, match=r"encoder.layers.0.ffn.0"):
         sm.load("scenes_n", engine="onnxruntime")
     assert not [each for each in cache.rglob("*") if each.is_file()]
+
+
+def test_a_full_disk_is_said_of_the_folder_of_the_engine(
+    builders: dict[str, Builder], cache: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Not of the temporary one in it, and nothing is left."""
+
+    def full(self: OnnxGraph, path: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(OnnxGraph, "save", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*/onnx-[0-9a-f]+'$"):
+        sm.load("scenes_n", engine="onnxruntime")
+    assert not [each for each in cache.rglob("*") if each.is_file() or "writing" in each.name]
 
 
 def times(monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float]) -> list[int]:

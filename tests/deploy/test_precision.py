@@ -146,7 +146,7 @@ def test_a_file_that_loses_too_much_is_refused(
 def test_a_loss_that_says_nothing_is_refused_at_once(
     scenes_n: Detector, data: Path, tmp_path: Path, kind, change: dict, error, message: str
 ):
-    """No file can meet such a tolerance, and AP of no object, or of other classes, is no measure."""
+    """No file meets such a tolerance, and AP of no object, or of other classes, is no measure."""
     own = shutil.copytree(data, tmp_path / "data")
     path = own / "annotations" / "val.json"
     tree = json.loads(path.read_text("utf-8"))
