@@ -10,12 +10,16 @@ from hypothesis import strategies as st
 
 from setmatch.data.annotations.box_convention import XYWH_PX, BoxConvention, ConventionDoubt, Layout
 from setmatch.data.annotations.boxes_in_pixels import to_xywh_px
+from setmatch.data.annotations.cleaning import FRACTIONS
 from setmatch.data.annotations.misread_boxes import WrittenBoxes, doubt_convention
+from setmatch.data.audit.checks import check_annotations
 from setmatch.data.open import open_dataset
 from setmatch.errors import DataError
+from setmatch.structures.metadata import Preprocessing
 from written_boxes import CONVENTIONS, FORMATS, random_boxes, write_set, written
 
 HEIGHT, WIDTH = 72, 96
+SIZE = Preprocessing(160, 240)
 
 
 def doubt(
@@ -23,12 +27,13 @@ def doubt(
     read_as: BoxConvention,
     sizes_px: np.ndarray | None = None,
     area_px: np.ndarray | None = None,
+    hulls: np.ndarray | None = None,
 ) -> ConventionDoubt | None:
     if sizes_px is None:
         sizes_px = np.tile(np.array([[HEIGHT, WIDTH]], dtype=np.int32), (len(values), 1))
     if area_px is None:
         area_px = to_xywh_px(read_as, values, sizes_px)[:, 2:].prod(axis=1)
-    return doubt_convention(WrittenBoxes(values, read_as), sizes_px, area_px, str)
+    return doubt_convention(WrittenBoxes(values, read_as), sizes_px, area_px, str, hulls)
 
 
 MISREAD = [
@@ -161,6 +166,68 @@ def test_areas_tell_corners_that_stay_inside_the_image():
     found = doubt(corners, FORMATS["coco"], area_px=xywh_px[:, 2:].prod(axis=1))
     assert found is not None
     assert found.likely == "xyxy"
+
+
+LAYOUTS = get_args(Layout)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("format", FORMATS)
+def test_thousandths_of_small_images_are_named(format: str, layout: Layout):
+    """As language models write boxes: 0 to 1000, whatever the image."""
+    truth = BoxConvention(layout, "thousandths")
+    for seed, count in ((0, 40), (1, 300)):
+        sizes_px = np.tile(np.array([[480, 640]], dtype=np.int32), (count, 1))
+        values = written(random_boxes(seed, count, 480, 640), sizes_px, truth)
+        found = doubt(values, FORMATS[format], sizes_px)
+        assert found is not None
+        assert FORMATS[format].changed(found.likely) == truth
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("share", [0, 0.04, 1])
+def test_polygons_tell_the_layout_of_boxes_that_all_fit(layout: Layout, share: float):
+    """All at the left top. Some objects have no polygon, and some boxes are careless."""
+    own = FORMATS["coco"]
+    truth = BoxConvention(layout, "pixels")
+    xywh_px = random_boxes(0, 50, 36, 48) + 40
+    sizes_px = np.tile(np.array([[500, 500]], dtype=np.int32), (50, 1))
+    hulls = written(xywh_px, sizes_px, BoxConvention("xyxy", "pixels"))
+    hulls[:10] = np.nan
+    values = written(xywh_px, sizes_px, truth)
+    values[10 : 10 + round(share * 40)] += 7
+    found = doubt(values, own, sizes_px, np.ones(50), hulls)
+    if truth == own or share == 1:
+        assert found is None
+    else:
+        assert found is not None
+        assert own.changed(found.likely) == truth
+
+
+@pytest.mark.parametrize("format", ["coco", "voc"])
+@pytest.mark.parametrize("fractions", [3, 10, 20])
+def test_fractions_among_pixels_are_left_out_and_said(tmp_path: Path, format: str, fractions: int):
+    """Two tools wrote the file; --boxes keeps them."""
+    xywh_px = random_boxes(5, 40, HEIGHT, WIDTH)
+    values = written(xywh_px, np.tile([[HEIGHT, WIDTH]], (40, 1)), FORMATS[format])
+    values[:fractions] /= np.tile([WIDTH, HEIGHT], 2)
+    root = write_set(tmp_path, format, values)
+    splits = [open_dataset(root, split) for split in ("train", "val")]
+    read = np.concatenate([each.xywh_px for each in splits])
+    sound = xywh_px[fractions:]
+    np.testing.assert_allclose(read[np.lexsort(read.T)], sound[np.lexsort(sound.T)], atol=1e-6)
+    assert splits[0].fix_counts[FRACTIONS] == fractions
+    is_error = any(f.severity == "error" for f in check_annotations({"train": splits[0]}, 99, SIZE))
+    assert is_error == (fractions > 4)
+    kept = [open_dataset(root, split, boxes="pixels") for split in ("train", "val")]
+    assert sum(len(each.xywh_px) for each in kept) == 40
+
+
+def test_a_few_round_boxes_of_a_pixel_are_kept(tmp_path: Path):
+    values = random_boxes(5, 40, HEIGHT, WIDTH)
+    values[:9] = [[0, 0, 1, 1], [0, 0, 0.5, 1], [0.5, 0.5, 0.5, 0.5]] * 3
+    dataset = open_dataset(write_set(tmp_path, "coco", values), "train")
+    assert FRACTIONS not in dataset.fix_counts
 
 
 def test_what_the_user_says_is_not_doubted():

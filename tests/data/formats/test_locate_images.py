@@ -275,8 +275,26 @@ def test_a_file_is_never_taken_for_two_images(tmp_path: Path):
     """Folders were flattened, and one image replaced the other: whose boxes are right?"""
     write_images(tmp_path / "images", NAMES[:1])
     names = [f"cam0/{NAMES[0]}", f"cam1/{NAMES[0]}"]
-    with pytest.raises(DataError, match="2 of 2 image files are missing"):
+    with pytest.raises(DataError, match=r"2 of 2 image names mean the same file .* restore"):
         opened(write_coco(tmp_path, "annotations.json", names))
+
+
+@pytest.mark.parametrize(
+    ("written", "kind"),
+    [
+        (" a b.png ", "another spelling of blanks or signs"),
+        ("a%20b.png", "another spelling of blanks or signs"),
+        ("A B.PNG", "other capitals"),
+        ("a b.png", None),
+    ],
+)
+def test_the_audit_says_in_what_a_name_differs(tmp_path: Path, written: str, kind: str | None):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/a b.png").write_bytes(DRAWN)
+    fixes = opened(write_coco(tmp_path, "annotations.json", [written])).fixes
+    assert [fix.description.startswith(f"image name in {kind}") for fix in fixes] == (
+        [True] if kind else []
+    )
 
 
 def test_names_that_differ_in_case_alone_are_two_images(tmp_path: Path):

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 from setmatch.errors import ConfigError, suggest
 
 Layout = Literal["xywh", "xyxy", "cxcywh"]
-Unit = Literal["pixels", "relative", "percent"]
+Unit = Literal["pixels", "relative", "percent", "thousandths"]
 Rows = Literal["keypoints", "polygons"]
 _LAYOUTS: dict[Layout, str] = {
     "xywh": "x, y, width, height",
@@ -18,8 +18,9 @@ _UNITS: dict[Unit, str] = {
     "pixels": "in pixels",
     "relative": "as fractions of the image",
     "percent": "in percent of the image",
+    "thousandths": "in thousandths of the image",
 }
-_WHOLE: dict[Unit, float] = {"relative": 1.0, "percent": 100.0}  # side of the image
+_WHOLE: dict[Unit, float] = {"relative": 1.0, "percent": 100.0, "thousandths": 1000.0}  # the side
 _ROWS: dict[Rows, str] = {
     "keypoints": "longer rows are a box and keypoints",
     "polygons": "longer rows are polygons",

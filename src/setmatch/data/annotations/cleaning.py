@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int32, Int64
 from numpy.typing import NDArray
 
+from setmatch.data.annotations.misread_boxes import WrittenBoxes, fractions_among
 from setmatch.data.dataset import AnnotationFix
 
 NO_ID = -(2**63)
@@ -18,8 +19,9 @@ FLAT = "box without area: left out of training"
 OUTSIDE = "box outside the image: left out of training"
 CROSSES = "box crosses the image's edge: clipped in training"
 SWAPPED = "corners swapped: put in order"
+FRACTIONS = "box within a pixel at the left top, as if in fractions of the image: left out"
 # If more than a tenth of all boxes has one of these, it is no flaw of single boxes.
-BOX_FLAWS = (NOT_FINITE, NEGATIVE, FLAT, OUTSIDE, CROSSES, SWAPPED)
+BOX_FLAWS = (NOT_FINITE, NEGATIVE, FLAT, OUTSIDE, CROSSES, SWAPPED, FRACTIONS)
 TURNED = "box turned by its rotation: read as the box around it"
 
 
@@ -75,6 +77,23 @@ def clean_annotations(
     note(outside & ~flat, OUTSIDE)
     note(crosses & ~outside & ~flat, CROSSES)
     return rows, fixes
+
+
+def without_fractions(
+    written: WrittenBoxes,
+    rows: AnnotationTable,
+    names: list[str],
+    sizes_px: Int32[np.ndarray, "N 2"],
+) -> tuple[AnnotationTable, list[AnnotationFix]]:
+    """Return the rows without those of fractions among boxes in pixels, and a fix for each.
+
+    Two tools may have written a file. `written` are the boxes of the rows as they are in the file.
+    """
+    if written.is_certain or written.convention.unit != "pixels":
+        return rows, []
+    odd = fractions_among(written.values, sizes_px[rows.image])
+    fixes = [_fix(rows, row, names, FRACTIONS) for row in np.flatnonzero(odd).tolist()]
+    return (rows.take(~odd) if fixes else rows), fixes
 
 
 def _fix(rows: AnnotationTable, row: int, names: list[str], done: str) -> AnnotationFix:

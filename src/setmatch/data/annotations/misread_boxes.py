@@ -21,13 +21,13 @@ _TOLERANCE_PX = 1.5  # the same for small images: boxes are often rounded, or co
 _LARGEST_FRACTION = 2.0  # larger numbers are pixels, or percent
 _SUBPIXEL = 1.05  # if no number of a file is larger, its boxes are fractions
 _MIN_SIDE_PX = 8  # of images, for the above
-_LARGEST_PERCENT = 101.0  # larger numbers are pixels
-_SPREAD_PERCENT = 70.0  # boxes in percent come at least this far to the right, or down
+_LARGEST_PART = 1.01  # of percent or thousandths of the image; larger numbers are pixels
+_FAR = 0.7  # of the image: boxes in such parts come at least so far to the right, and down
 _MIN_PERCENT_PX = 200  # of images; a smaller one may have boxes in pixels over all of it
 _FEWEST_MISFITS = 5  # that prove anything
 _MANY_MISFITS = 20  # that do, even among thousands of boxes
 _FEWEST_FRACTIONS = 3  # among all boxes of a file
-_FEWEST_AREAS = 5
+_FEWEST_AREAS = 5  # and polygons
 _AREA_TOLERANCE = 0.01
 
 
@@ -45,16 +45,19 @@ def doubt_convention(
     sizes_px: Int32[np.ndarray, "A 2"],
     area_px: Float64[np.ndarray, " A"],
     place: Callable[[int], str],
+    hulls_xyxy_px: Float64[np.ndarray, "A 4"] | None = None,
 ) -> ConventionDoubt | None:
     """Return why the boxes are probably of another convention; None where there is no reason.
 
-    `sizes_px` are (height, width) of each box's image, `area_px` the objects' areas in the file.
-    `place` describes where a row is.
+    `sizes_px` are (height, width) of each box's image, `area_px` the objects' areas in the file,
+    `hulls_xyxy_px` the boxes around their polygons, NaN for objects without any. `place` describes
+    where a row is.
     """
     rows = np.flatnonzero(np.isfinite(written.values).all(axis=1))
     if written.is_certain or not len(rows):
         return None
-    boxes = _Boxes(written.values[rows], sizes_px[rows], area_px[rows])
+    hulls = np.full_like(written.values, np.nan) if hulls_xyxy_px is None else hulls_xyxy_px
+    boxes = _Boxes(written.values[rows], sizes_px[rows], area_px[rows], hulls[rows])
     present = replace(written.convention, rows=None)
     found = _other_unit(boxes, present) or _other_layout(boxes, present)
     if found is None:
@@ -75,6 +78,7 @@ class _Boxes:
     values: Float64[np.ndarray, "N 4"]
     sizes_px: Int32[np.ndarray, "N 2"]
     area_px: Float64[np.ndarray, " N"]
+    hulls_xyxy_px: Float64[np.ndarray, "N 4"]
 
     def misfits(self, convention: BoxConvention) -> Bool[np.ndarray, " N"]:
         """Return which boxes leave their image by far, or have negative size."""
@@ -93,15 +97,15 @@ class _Boxes:
             near = np.abs(box_px - self.area_px) <= _AREA_TOLERANCE * self.area_px
         return np.asarray(near & (extent_px > 0).all(axis=1))
 
-    def are_percent(self, in_percent: BoxConvention) -> bool:
-        """Return whether boxes in pixels or percent are in percent.
+    def are_around_polygons(self, convention: BoxConvention) -> Bool[np.ndarray, " N"]:
+        """Return which boxes are the boxes around the polygons of their objects."""
+        off_px = np.abs(to_xyxy_px(convention, self.values, self.sizes_px) - self.hulls_xyxy_px)
+        return np.asarray((off_px <= _TOLERANCE_PX).all(axis=1))  # never, where the hull is NaN
 
-        Its images are large, no number is above 100, and its boxes are not all at the left top.
-        """
-        largest = np.abs(self.values).max()
-        large = self.sizes_px.min() >= _MIN_PERCENT_PX and largest <= _LARGEST_PERCENT
-        spread = bool((self.values.max(axis=0)[:2] >= _SPREAD_PERCENT).all())
-        return bool(large) and spread and not self.misfits(in_percent).any()
+    def may_be_parts(self, whole: float) -> bool:
+        """Return whether no number is above the whole of the image, but some come near to it."""
+        far = (self.values.max(axis=0)[:2] >= whole * _FAR).all()
+        return bool(far) and bool(np.abs(self.values).max() <= whole * _LARGEST_PART)
 
     def both_ways(self, row: int, present: BoxConvention, likely: BoxConvention) -> str:
         """Return the numbers of a box, and where it is in both readings."""
@@ -128,20 +132,50 @@ def _other_unit(boxes: _Boxes, present: BoxConvention) -> _Found | None:
         telling = largest > _LARGEST_FRACTION
         if 2 * telling.sum() < count or not telling.any():
             return None
+        above = f"{telling.sum()} of {count} boxes have numbers above 2"
         in_percent, counts = _best_layout(boxes, replace(present, unit="percent"))
-        if boxes.are_percent(in_percent):
-            above = f"numbers above 2, and none has one above {_LARGEST_PERCENT - 1:.0f}"
-            return in_percent, f"{telling.sum()} of {count} boxes have {above}; {counts}", telling
-        likely, counts = _best_layout(boxes, replace(present, unit="pixels"))
-        return likely, f"{telling.sum()} of {count} boxes have numbers above 2; {counts}", telling
-    telling = largest <= _SUBPIXEL
-    # A file of very small boxes has round numbers, such as 0, 0.5 and 1.
-    has_digits = (4 * boxes.values % 1 != 0).any(axis=1)
-    too_few = (telling & has_digits).sum() < _FEWEST_FRACTIONS or 10 * telling.sum() < 9 * count
-    if too_few or boxes.sizes_px.min() <= _MIN_SIDE_PX:
+        large = boxes.sizes_px.min() >= _MIN_PERCENT_PX
+        if large and boxes.may_be_parts(100) and not boxes.misfits(in_percent).any():
+            return in_percent, f"{above}, and none has one above 100; {counts}", telling
+        in_pixels, counts = _best_layout(boxes, replace(present, unit="pixels"))
+        return _thousandths(boxes, in_pixels) or (in_pixels, f"{above}; {counts}", telling)
+    telling = fractions_among(boxes.values, boxes.sizes_px)
+    if 10 * telling.sum() >= 9 * count:
+        likely, counts = _best_layout(boxes, replace(present, unit="relative"))
+        return likely, f"{telling.sum()} of {count} boxes have no number above 1; {counts}", telling
+    return _thousandths(boxes, present)
+
+
+def fractions_among(
+    values: Float64[np.ndarray, "N 4"], sizes_px: Int32[np.ndarray, "N 2"]
+) -> Bool[np.ndarray, " N"]:
+    """Return which boxes are probably fractions of the image, among boxes in pixels.
+
+    They would be smaller than a pixel, at the left top of an image. If there are very few, none is.
+    """
+    small = np.abs(values).max(axis=1) <= _SUBPIXEL
+    large = sizes_px.min(axis=1) > _MIN_SIDE_PX
+    with np.errstate(over="ignore", invalid="ignore"):
+        # A file of very small boxes has round numbers, such as 0, 0.5 and 1.
+        has_digits = (4 * values % 1 != 0).any(axis=1)
+    if (small & large & has_digits).sum() < _FEWEST_FRACTIONS:
+        return np.zeros(len(values), dtype=bool)
+    return np.asarray(small & large)
+
+
+def _thousandths(boxes: _Boxes, in_pixels: BoxConvention) -> _Found | None:
+    """Judge whether boxes that leave their image, in any layout in pixels, are in thousandths."""
+    convention = replace(in_pixels, unit="thousandths")
+    if in_pixels.unit != "pixels" or not boxes.may_be_parts(convention.whole):
         return None
-    likely, counts = _best_layout(boxes, replace(present, unit="relative"))
-    return likely, f"{telling.sum()} of {count} boxes have no number above 1; {counts}", telling
+    misfits = [boxes.misfits(each) for each in _layouts(in_pixels)]
+    fewest = min(int(each.sum()) for each in misfits)
+    likely, counts = _best_layout(boxes, convention)
+    many = fewest >= _FEWEST_MISFITS and 10 * fewest > len(boxes.values)
+    if not many or boxes.misfits(likely).any():
+        return None
+    in_any = f"at least {fewest} leave their image in any layout in pixels"
+    return likely, f"{counts}; {in_any}", misfits[0]
 
 
 def _best_layout(boxes: _Boxes, convention: BoxConvention) -> tuple[BoxConvention, str]:
@@ -178,6 +212,9 @@ def _other_layout(boxes: _Boxes, present: BoxConvention) -> _Found | None:
 
 def _other_area(boxes: _Boxes, present: BoxConvention) -> _Found | None:
     """Judge by the areas, which some files have right although their boxes are corners."""
+    by_polygons = _other_hull(boxes, present)
+    if by_polygons is not None:
+        return by_polygons
     count = len(boxes.values)
     corners = replace(present, layout="xyxy")
     right = boxes.has_given_area(corners)
@@ -187,3 +224,16 @@ def _other_area(boxes: _Boxes, present: BoxConvention) -> _Found | None:
         return None
     evidence = f"{right.sum()} of {count} areas are right for {corners.words}"
     return corners, evidence, right
+
+
+def _other_hull(boxes: _Boxes, present: BoxConvention) -> _Found | None:
+    """Judge by the polygons, around which the boxes lie in the right layout alone."""
+    count = int(np.isfinite(boxes.hulls_xyxy_px).all(axis=1).sum())
+    if count < _FEWEST_AREAS or boxes.are_around_polygons(present).sum() > 0.05 * count:
+        return None
+    for likely in _layouts(present)[1:]:
+        around = boxes.are_around_polygons(likely)
+        if around.sum() >= 0.95 * count:
+            evidence = f"{around.sum()} of {count} boxes are those around their polygons if so"
+            return likely, evidence, around
+    return None

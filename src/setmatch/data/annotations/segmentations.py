@@ -10,7 +10,7 @@ from types import MappingProxyType
 import hotcoco
 import msgspec
 import numpy as np
-from jaxtyping import Float32, Int, Int64, UInt8
+from jaxtyping import Float32, Float64, Int, Int64, UInt8
 
 from setmatch.data.ragged import offsets_of, take_rows
 
@@ -50,6 +50,19 @@ class Segmentations:
         row = self.rows[annotation]
         start, stop = self.run_offsets[row], self.run_offsets[row + 1]
         return self.runs[start:stop].tobytes().decode()
+
+    def hulls_xyxy_px(self, most: int) -> Float64[np.ndarray, "A 4"]:
+        """Return the box around the polygons of each annotation; NaN where there are none.
+
+        Only the first `most` annotations are looked at.
+        """
+        hulls = np.full((len(self.rows), 4), np.nan)
+        for annotation in range(min(most, len(self.rows))):
+            rings = self.rings(annotation)
+            if rings and all(map(len, rings)):
+                points = np.concatenate(rings)
+                hulls[annotation] = [*points.min(axis=0), *points.max(axis=0)]
+        return hulls
 
     def take(self, rows: Int[np.ndarray, " M"]) -> "Segmentations":
         """Return the segmentations of the chosen annotations, in their order."""

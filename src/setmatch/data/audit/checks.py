@@ -24,6 +24,7 @@ TINY_PX = 8
 CELL_PX = 32  # the coarsest stride of the models
 FEW_OBJECTS = 10
 _FEWEST_FLAWS = 3  # boxes; fewer may be a tenth of all by chance
+_FEWEST_PARTS = 20  # boxes
 _TOO_MANY = (
     "more than a tenth of all boxes, so that it is no single mistake: correct the file, or say "
     "with --boxes how it writes boxes"
@@ -48,6 +49,7 @@ def check_annotations(
     findings += _between_splits(splits)
     for split, dataset in splits.items():
         objects = objects_of(dataset)
+        findings += _left_top(split, dataset)
         findings += _contradictory_boxes(split, dataset, objects)
         findings += _crowded_images(split, dataset, objects, num_queries, tile)
         findings += _tiny_objects(split, dataset, objects, preprocessing, tiles)
@@ -151,7 +153,18 @@ def _between_splits(splits: Mapping[str, DetectionDataset]) -> Iterator[Finding]
     seen: dict[str, str] = {}
     for split, dataset in splits.items():
         root = dataset.images.resolve()
-        paths = {f"{root}/{name}": name for name in dataset.file_names()}
+        names = dataset.file_names()
+        for name, count in Counter(names).items() if len(set(names)) < len(names) else ():
+            if count > 1:
+                yield Finding(
+                    "error",
+                    "the same image file listed several times",
+                    "give all of its boxes to one entry: those of the others are background there",
+                    split,
+                    name,
+                    value=f"{count} times",
+                )
+        paths = {f"{root}/{name}": name for name in names}
         for key, name in paths.items():
             if key in seen:
                 yield Finding(
@@ -181,6 +194,30 @@ def _similar_classes(splits: Mapping[str, DetectionDataset]) -> Iterator[Finding
                 "they are learned as different classes; give them one name, if they are one",
                 value=", ".join(shown),
             )
+
+
+def _left_top(split: str, dataset: DetectionDataset) -> Iterator[Finding]:
+    """Yield boxes that may be parts of their image, although all are sound as pixels.
+
+    No number is above 100 or 1000, and images are much larger: then all boxes are at the left top.
+    """
+    boxes = dataset.xywh_px
+    if len(boxes) < _FEWEST_PARTS or dataset.convention_doubt is not None:
+        return
+    smallest_px = int(dataset.sizes_px.min())
+    for whole, word in ((100, "percent"), (1000, "thousandths")):
+        spread = (boxes[:, :2].min(axis=0) <= 0.3 * whole) & (
+            boxes[:, :2].max(axis=0) >= 0.6 * whole
+        )
+        if smallest_px >= 2 * whole and boxes.max() <= 1.01 * whole and spread.all():
+            yield Finding(
+                "note",
+                "boxes at the left top of all images alone",
+                f"if they are in {word} of the image, read them with --boxes {word}",
+                split,
+                value=f"no number is above {whole}; images have {smallest_px} pixels and more",
+            )
+            return
 
 
 def _contradictory_boxes(

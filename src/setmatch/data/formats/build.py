@@ -6,10 +6,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int32, Int64
+from jaxtyping import Float64, Int32, Int64
 
 from setmatch.data.annotations.box_convention import BoxConvention, ConventionDoubt
-from setmatch.data.annotations.cleaning import NO_ID, NO_LINE, AnnotationTable, clean_annotations
+from setmatch.data.annotations.cleaning import (
+    NO_ID,
+    NO_LINE,
+    AnnotationTable,
+    clean_annotations,
+    without_fractions,
+)
 from setmatch.data.annotations.misread_boxes import WrittenBoxes, doubt_convention
 from setmatch.data.annotations.segmentations import Segmentations, from_rings
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
@@ -32,6 +38,7 @@ class ImageTable:
     unread: tuple[UnreadableFile, ...] = ()  # of the absent ones
 
 
+_POLYGONS = 2000  # with which boxes are compared
 _NOT_WRITTEN = (float("nan"),) * 4
 
 
@@ -125,7 +132,15 @@ def assemble(
     """
     files = images.names if label_files is None else label_files
     annotations_read = len(rows.ids)
-    doubt = None if written is None else _doubt(written, rows, images.sizes_px, files)
+    doubt: ConventionDoubt | None = None
+    odd: list[AnnotationFix] = []
+    if written is not None:
+        written = replace(written, values=written.values[rows.origin])
+        polygons = None if segmentations is None else segmentations.take(rows.origin)
+        hulls = None if polygons is None else polygons.hulls_xyxy_px(_POLYGONS)
+        doubt = _doubt(written, rows, images.sizes_px, files, hulls)
+        if doubt is None:
+            rows, odd = without_fractions(written, rows, files, images.sizes_px)
     rows, cleaned = clean_annotations(rows, files, images.sizes_px)
     rows = rows.take(np.argsort(rows.image, kind="stable"))
     names, name_offsets = pack(images.names)
@@ -143,7 +158,7 @@ def assemble(
         class_indices=rows.class_index.astype(np.int32),
         crowd=rows.crowd,
         annotation_ids=rows.ids,
-        fixes=(*fixes, *cleaned),
+        fixes=(*fixes, *odd, *cleaned),
         segmentations=segmentations and segmentations.take(rows.origin),
         notes=(*images.notes, *missing_images_note(fixes, len(images.names))),
         origins=rows.origin.astype(np.int32),
@@ -158,6 +173,7 @@ def _doubt(
     rows: AnnotationTable,
     sizes_px: Int32[np.ndarray, "N 2"],
     files: list[str],
+    hulls_xyxy_px: Float64[np.ndarray, "A 4"] | None,
 ) -> ConventionDoubt | None:
     def place(row: int) -> str:
         name = files[rows.image[row]]
@@ -165,5 +181,4 @@ def _doubt(
             return f"{name}:{rows.line[row]}"
         return name if rows.ids[row] == NO_ID else f"annotation {rows.ids[row]} of {name}"
 
-    of_rows = replace(written, values=written.values[rows.origin])
-    return doubt_convention(of_rows, sizes_px[rows.image], rows.area_px, place)
+    return doubt_convention(written, sizes_px[rows.image], rows.area_px, place, hulls_xyxy_px)

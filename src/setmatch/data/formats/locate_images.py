@@ -23,7 +23,7 @@ from setmatch.data.formats.layout import (
     missing_files,
     stays_inside,
 )
-from setmatch.data.formats.missing_images import MISSING, UNCLEAR
+from setmatch.data.formats.missing_images import CONTESTED, MISSING, UNCLEAR
 from setmatch.data.formats.same_names import choose_folder
 from setmatch.data.formats.written_paths import (
     PathIndex,
@@ -59,8 +59,8 @@ class SearchArea:
 class LocatedImages:
     """The files of written names, relative to `root`; None where there is none.
 
-    `unclear` are the positions of names that may mean several files, and `advice` says how to
-    choose. `notes` tell which folders were taken.
+    `unclear` are the positions of names that may mean several files, `contested` of those that mean
+    the same file as others, and `advice` says what to do. `notes` tell which folders were taken.
     """
 
     root: Path
@@ -68,10 +68,13 @@ class LocatedImages:
     fixes: tuple[AnnotationFix, ...] = ()
     notes: tuple[str, ...] = ()
     unclear: frozenset[int] = frozenset()
+    contested: frozenset[int] = frozenset()
     advice: str = ""
 
     def why_absent(self, position: int) -> str:
         """Return the description of the fix that leaves out an image without a file."""
+        if position in self.contested:
+            return CONTESTED
         return UNCLEAR if position in self.unclear else MISSING
 
 
@@ -114,6 +117,7 @@ class _Search:
     written: Sequence[Sequence[str]]
     found: dict[int, _Choice] = field(default_factory=dict)  # of a single file each, by name
     unclear: set[int] = field(default_factory=set)
+    contested: set[int] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     advice: str = ""
     of_other_split: dict[str, bool] = field(default_factory=dict)  # of folders with such files
@@ -145,6 +149,7 @@ class _Search:
             tuple(self._fixes()),
             tuple(self.notes),
             frozenset(self.unclear - self.found.keys()),
+            frozenset(self.contested - self.found.keys()),
             self.advice,
         )
 
@@ -291,6 +296,11 @@ class _Search:
                 if len(claimants) > 1 and [name] != exact:
                     for position in positions:
                         del self.found[position]
+                    self.contested.update(positions)
+                    self.advice = self.advice or (
+                        "restore the files that are lost, or give all boxes of a file to the name "
+                        "that it has"
+                    )
 
     def _ways(self, choice: _Choice) -> list[str]:
         """Return how a file was found, other than by its exact name at a usual place."""
@@ -300,9 +310,7 @@ class _Search:
             ways.append(BY_STEM)
             path = str(PurePosixPath(path).with_suffix(""))
         if not f"/{path}".endswith(f"/{tail}"):
-            only_form = f"/{normalize('NFC', path)}".endswith(f"/{normalize('NFC', tail)}")
-            kind = "another Unicode normal form" if only_form else "other capitals"
-            ways.append(f"image name in {kind}: file found")
+            ways.append(f"image name in {_difference(path, tail)}: file found")
         if choice.parts < len(parts) or not is_plain(choice.written.replace("\\", "/")):
             ways.append("image path of another place: found by its last parts")
         elif "\\" in choice.written:
@@ -325,6 +333,16 @@ class _Search:
                 f"{example.written[:80]!r}: {self._path(example)}"
             )
             yield AnnotationFix.of_many(value, way)
+
+
+def _difference(path: str, tail: str) -> str:
+    """Return in what the end of a path differs from what was written."""
+    here, there = normalize("NFC", path), normalize("NFC", tail)
+    if f"/{here}".endswith(f"/{there}"):
+        return "another Unicode normal form"
+    if f"/{here.casefold()}".endswith(f"/{there.casefold()}"):
+        return "other capitals"
+    return "another spelling of blanks or signs"
 
 
 def _stem(name: str) -> str:

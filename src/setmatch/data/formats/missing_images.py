@@ -14,6 +14,7 @@ from setmatch.errors import DataError
 
 MISSING = "image file missing: left out"
 UNCLEAR = "image file in several folders, and the files differ: left out"
+CONTESTED = "image name that means the file of another: left out"
 UNREADABLE = "image file that cannot be read: left out"
 UNDRAWN = "image whose segments' PNG file is missing: left out"
 UNDECODED = "image file of a format that nothing here decodes: left out"
@@ -21,6 +22,7 @@ DAMAGED = "annotation file that cannot be read: its image is left out"
 _PROBLEMS = {
     MISSING: "image files are missing",
     UNCLEAR: "image files lie in several folders and differ",
+    CONTESTED: "image names mean the same file as others",
     UNREADABLE: "image files are unreadable",
     UNDECODED: "image files are of formats that nothing here decodes",
     UNDRAWN: "PNG files of segments are missing",

@@ -38,6 +38,12 @@ def found(dataset: DetectionDataset) -> tuple[list[float], list[tuple[Any, ...]]
     return dataset.xywh_px[0].round(2).tolist(), fixes
 
 
+@pytest.mark.parametrize("key", ["rotation", "Rotation", "ROTATION"])
+def test_the_attribute_may_be_written_in_capitals(folder: Path, key: str):
+    dataset = read(folder, edited(object_(0, attributes={key: 90})))
+    assert found(dataset)[0] == [11, -1, 20, 30]
+
+
 ROTATIONS = {
     "a right angle": (90.0, [11, -1, 20, 30], "rotation 90.0"),
     "an integer": (270, [11, -1, 20, 30], "rotation 270.0"),

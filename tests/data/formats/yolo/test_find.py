@@ -203,3 +203,52 @@ def test_labels_beside_images_that_differ_from_those_of_their_folder_are_said(tm
     (fix,) = (each for each in dataset.fixes if "beside the images" in each.description)
     assert fix.value.startswith("1 files in ")
     assert fix.value.endswith("1.txt")
+
+
+OTHER = "0 0.1 0.1 0.1 0.1\n"  # a label of another data set
+
+
+@pytest.mark.parametrize(
+    "above", ["images", "images/ds", "x_images/ds", "Images/ds", "images/a/b", "images/images2/ds"]
+)
+@pytest.mark.parametrize("named", [False, True], ids=["labels beside", "data.yaml"])
+def test_labels_are_never_read_from_above_the_data_set(tmp_path: Path, above: str, named: bool):
+    """A folder above may be called images, too, and have labels of others beside it."""
+    root = tmp_path / above / "set"
+    files = pairs("train/a", "valid/b", images="{}", labels="{}")
+    write(root, files | {"classes.txt": "cat\ndog\n"})
+    if named:
+        write(root, {"data.yaml": f"{NAMES}train: train\nval: valid\n"})
+    elsewhere = above.replace("images", "labels").replace("Images", "Labels")
+    for name in ("train/a.txt", "valid/b.txt"):
+        write(tmp_path / elsewhere / "set", {name: OTHER})
+    for split in ("train", "val"):
+        dataset = open_dataset(root, split)
+        assert dataset.xywh_px.tolist() == [[15, 10, 30, 20]]
+        assert dataset.fixes == ()
+
+
+def test_a_folder_of_images_may_be_named_with_labels_beside_it(tmp_path: Path):
+    files = pairs("train/a", "valid/b", images="images/{}", labels="labels/{}")
+    write(tmp_path, files)
+    dataset = open_dataset(tmp_path / "images", "train")
+    assert dataset.xywh_px.tolist() == [[15, 10, 30, 20]]
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [["a.txt", "a.txt"], ["a.txt", "both.txt"], ["twice.txt"], ["images", "a.txt"], ["images"] * 2],
+    ids=str,
+)
+def test_an_image_of_several_lists_is_read_once(tmp_path: Path, sources: list[str]):
+    """Read twice, it would count twice in AP."""
+    write(tmp_path, pairs("x/a", "x/b", images="images", labels="labels"))
+    one, both = "images/a.png\n", "images/a.png\nimages/b.png\n"
+    write(tmp_path, {"a.txt": one, "both.txt": both, "twice.txt": one + "./" + one})
+    write(tmp_path, {"data.yaml": f"{NAMES}train: {sources}\nval: images\n"})
+    dataset = open_dataset(tmp_path, "train")
+    stems = {"a"} | ({"b"} if {"images", "both.txt"} & set(sources) else set())
+    assert sorted(Path(name).stem for name in dataset.file_names()) == sorted(stems)
+    assert [fix.description for fix in dataset.fixes if "once" in fix.description] == [
+        "image of several lists or lines: read once"
+    ]

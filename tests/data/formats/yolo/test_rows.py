@@ -295,3 +295,41 @@ def test_any_numbers_are_resolved_or_refused(rows: list[list[float]]):
     except DataError:
         return
     assert all(len(line.values) % 2 == 0 and len(line.values) != 2 for line in file.lines or ())
+
+
+def confidence_first(count: int, seed: int = 0) -> list[list[float]]:
+    random = np.random.default_rng(seed)
+    return [[random.uniform(0.3, 1), *row] for row in pose_rows(count, 0, seed=seed)]
+
+
+@pytest.mark.parametrize("count", [4, 40, 300])
+def test_a_confidence_before_the_box_is_asked_about(tmp_path: Path, count: int):
+    """Read as the box, it would move every box in silence."""
+    for seed in range(3):
+        root = write_rows(tmp_path / str(seed), confidence_first(count, seed))
+        with pytest.raises(DataError, match=r"000\.txt:1: .* second is probably a confidence"):
+            open_dataset(root, "train")
+
+
+@pytest.mark.parametrize("count", [1, 4, 40, 300])
+def test_a_confidence_after_the_box_is_no_confidence_before_it(tmp_path: Path, count: int):
+    random = np.random.default_rng(count)
+    rows = [[*row, random.uniform(0, 1)] for row in pose_rows(count, 0, seed=count)]
+    dataset = open_dataset(write_rows(tmp_path, rows), "train")
+    assert_boxes(dataset, rows, "confidence after the box: left out")
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (1, 2), (17, 3)])
+@pytest.mark.parametrize("corners", [3, 5, 8])
+def test_polygons_among_keypoints_are_refused(tmp_path: Path, shape, corners: int):
+    """With kpt_shape, their first two points would be read as a box."""
+    keypoints, numbers = shape
+    rows = pose_rows(6, keypoints, visible=numbers == 3)
+    angles = np.linspace(0, 2 * np.pi, corners, endpoint=False)
+    rows[4] = (0.5 + 0.3 * np.stack([np.cos(angles), np.sin(angles)], axis=1)).ravel().tolist()
+    if len(rows[4]) == len(rows[0]):
+        rows[4] += [0.5, 0.5] * 5
+    root = write_rows(tmp_path, rows, f"names: [cat]\nkpt_shape: [{keypoints}, {numbers}]\n")
+    wanted = rf"4\.txt:1: .* it should have 5, or {5 + keypoints * numbers}: a box"
+    with pytest.raises(DataError, match=wanted):
+        open_dataset(root, "train")

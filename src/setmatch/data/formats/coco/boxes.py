@@ -111,7 +111,10 @@ def rotations(
     for row, origin in enumerate(rows.origin.tolist()):
         value = beside[origin]
         if type(attributes[origin]) is dict:
-            value = attributes[origin].get("rotation", value)
+            keys = [
+                key for key in ("rotation", "Rotation", "ROTATION") if key in attributes[origin]
+            ]
+            value = attributes[origin][keys[0]] if keys else value
         number = _number(value)
         if number is not None:
             degrees[row] = number

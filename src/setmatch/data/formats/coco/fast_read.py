@@ -31,6 +31,13 @@ class _RunLengths(msgspec.Struct, gc=False):
 
 class _Attributes(msgspec.Struct, gc=False):
     rotation: float | None = None
+    title: float | None = msgspec.field(default=None, name="Rotation")
+    capitals: float | None = msgspec.field(default=None, name="ROTATION")
+
+    @property
+    def turns(self) -> bool:
+        """True if a rotation other than 0 is given."""
+        return bool(self.rotation or self.title or self.capitals)
 
 
 class _Annotation(msgspec.Struct, gc=False):
@@ -102,7 +109,7 @@ def _columns(texts: Sequence[msgspec.Raw]) -> Columns | None:
             :6
         ]
         xywh_px[rows] = boxes
-        if any(attributes is not None and attributes.rotation for attributes in columns[7]):
+        if any(attributes is not None and attributes.turns for attributes in columns[7]):
             return None
         if any(columns[8]):
             return None

@@ -66,7 +66,7 @@ def read_split(split: SplitSource) -> DetectionDataset:
         fixes.append(AnnotationFix.of_many(value, description))
     found = _images(here.sources, root, split.split)
     images = found.paths
-    label_folders = {folder: _label_folder(folder) for folder in {i.parent for i in images}}
+    label_folders = {folder: _label_folder(folder, root) for folder in {i.parent for i in images}}
     # Names as they are spelled on disk, because a label file may be called a.TXT.
     names_by_stem = {
         folder: {Path(name).stem: name for name in files_in(folder, [".txt"])}
@@ -96,7 +96,7 @@ def _from_data_yaml(config: DataYaml, notes: tuple[str, ...] = ()) -> dict[str, 
         if isinstance(sources, DataError):
             found[split] = SplitSource("yolo", split, here, (file,), details=sources, notes=notes)
         else:
-            folders = _name_folders(here, sources)
+            folders = _name_folders(here, sources, config.root)
             details = YoloSplit(sources, config.names, folders, config.moved, config.keypoints)
             source = _split_source(here, split, details, config.root, notes)
             found[split] = replace(source, files=(file, *source.files))
@@ -105,7 +105,7 @@ def _from_data_yaml(config: DataYaml, notes: tuple[str, ...] = ()) -> dict[str, 
 
 def _without_yaml(folder: Path) -> dict[str, SplitSource]:
     splits, notes = _from_folders(folder)
-    folders = _name_folders(folder, splits.values())
+    folders = _name_folders(folder, splits.values(), folder)
     return {
         split: _split_source(folder, split, YoloSplit((source,), None, folders), folder, notes)
         for split, source in splits.items()
@@ -122,7 +122,7 @@ def _split_source(
         # The images of a list, and their labels, may be in any folder around it.
         start = _root_of_list(source, root) if source in lists else source
         image_folders |= set(folders_below(start, root))
-    listings = image_folders | {_label_folder(place) for place in image_folders}
+    listings = image_folders | {_label_folder(place, root) for place in image_folders}
     return SplitSource(
         "yolo",
         split,
@@ -135,9 +135,9 @@ def _split_source(
     )
 
 
-def _name_folders(folder: Path, sources: Iterable[Path]) -> tuple[Path, ...]:
+def _name_folders(folder: Path, sources: Iterable[Path], root: Path) -> tuple[Path, ...]:
     """Return the folders that may hold a classes.txt: those of the labels, and those above."""
-    labels = [_label_folder(source) for source in sources if source.is_dir()]
+    labels = [_label_folder(source, root) for source in sources if source.is_dir()]
     usual = (folder, folder / "labels", folder / "images")
     return tuple(dict.fromkeys((*usual, *(label.parent for label in labels), *labels)))
 
@@ -200,7 +200,7 @@ def _from_folders(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
     beside = [
         (split, place / "images" if files_in(place / "labels", [".txt"]) else place)
         for split, place in folders_of_splits(folder)
-        if files_in(place / "labels", [".txt"]) or _has_labels(place)
+        if files_in(place / "labels", [".txt"]) or _has_labels(place, folder)
     ]
     if inside or beside:
         return _fullest(folder, inside, beside)
@@ -249,9 +249,9 @@ def _image_lists(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _has_labels(folder: Path) -> bool:
+def _has_labels(folder: Path, root: Path) -> bool:
     """Return whether a folder has images, and labels beside them or in a folder of labels."""
-    labels = _label_folder(folder)
+    labels = _label_folder(folder, root)
     if labels == folder:
         return _has_labeled_images(folder)
     return bool(files_in(labels, [".txt"]) and files_in(folder, SUFFIXES))
@@ -297,7 +297,12 @@ def _images(sources: Sequence[Path], root: Path, split: str) -> _Images:
                 found.absent.append(AnnotationFix(file, None, file, done))
             else:
                 found.paths.append(located.root / name)
-    return found
+    once = list(dict.fromkeys(found.paths))
+    repeated = len(found.paths) - len(once)
+    if repeated:
+        done = "image of several lists or lines: read once"
+        found.fixes.append(AnnotationFix.of_many(f"{repeated} times", done))
+    return replace(found, paths=once)
 
 
 def _locate(source: Path, lines: Sequence[str], root: Path, split: str) -> LocatedImages:
@@ -323,13 +328,15 @@ def _listed(source: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip() and "\0" not in line]
 
 
-def _label_folder(folder: Path) -> Path:
+def _label_folder(folder: Path, root: Path) -> Path:
     """Return the folder of the labels: labels/ in the place of images/, or the images' own.
 
-    A word in a name counts too: train_labels/ for train_images/.
+    A word in a name counts too: train_labels/ for train_images/. Folders above the root mean
+    nothing; only the root itself may be an images/ with labels/ beside it.
     """
     parts = list(folder.parts)
-    for position in reversed(range(len(parts))):
+    first = max(len(root.parts) - 1, 0) if folder.is_relative_to(root) else 0
+    for position in reversed(range(first, len(parts))):
         name = parts[position].replace("images", "labels").replace("Images", "Labels")
         if name != parts[position]:
             labels = Path(*parts[:position], name, *parts[position + 1 :])

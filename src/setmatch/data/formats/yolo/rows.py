@@ -89,6 +89,7 @@ def resolve_rows(
         return [file.boxes_only() for file in files]
     alike = _alike(files)
     if rows is None and alike is not None:
+        _refuse_confidence_first(alike)
         column = _columns_after_box(alike, len(longer) == sum(len(f.lines or ()) for f in files))
         if column:
             value = f"{len(longer)} lines of {alike.values.shape[1] + 1} numbers"
@@ -111,14 +112,29 @@ def resolve_rows(
 
 
 def _require_keypoints(longer: Sequence[tuple[Path, Line]], keypoints: tuple[int, int]) -> None:
+    """Raise DataError for a line without the keypoints that a data.yaml announces.
+
+    Other numbers of keypoints are accepted where they all lie in their box.
+    """
     count, numbers = keypoints
     for path, line in longer:
-        if (len(line.values) - 4) % numbers:
-            raise line.error(
-                path,
-                f"has {len(line.values) + 1} numbers; with kpt_shape: [{count}, {numbers}] in the "
-                f"data.yaml it should have 5, and {numbers} for each keypoint",
-            )
+        further = len(line.values) - 4
+        if further == count * numbers or _contains_keypoints(line, numbers):
+            continue
+        raise line.error(
+            path,
+            f"has {len(line.values) + 1} numbers; with kpt_shape: [{count}, {numbers}] in the "
+            f"data.yaml it should have 5, or {5 + count * numbers}: a box, and {numbers} for each "
+            "keypoint",
+        )
+
+
+def _contains_keypoints(line: Line, numbers: int) -> bool:
+    if (len(line.values) - 4) % numbers:
+        return False
+    values = np.array([line.values])
+    keypoints = values[:, 4:].reshape(1, -1, numbers)[:, :, :2]
+    return _all_contained(values[:, :4], keypoints)
 
 
 def _alike(files: Sequence[LabelFile]) -> _Longer | None:
@@ -156,6 +172,25 @@ def _columns_after_box(longer: _Longer, is_every_line: bool) -> str | None:
     if not any(tracks) or not _in_image(longer.values[:, :4]).all():
         return None
     return "confidence and track id" if rest.max() > 1 or len(rest) >= 3 else None
+
+
+def _refuse_confidence_first(longer: _Longer) -> None:
+    """Raise DataError where lines of six numbers are boxes only without their second number.
+
+    Some tools write the confidence before the box.
+    """
+    values = longer.values
+    if values.shape[1] != 5 or not np.isfinite(values).all():
+        return
+    is_score = ((values[:, 0] >= 0) & (values[:, 0] <= 1)).all()
+    before, after = _in_image(values[:, :4]), _in_image(values[:, 1:])
+    if is_score and after.all() and 20 * (~before).sum() > len(before):
+        raise longer.line.error(
+            longer.path,
+            f"has 6 numbers, of which the second is probably a confidence: {(~before).sum()} of "
+            f"{len(before)} boxes leave their image if the last is, and none does if the second "
+            "is; remove it from all lines",
+        )
 
 
 def _are_distinct(column: Float64[np.ndarray, " N"], files: Int64[np.ndarray, " N"]) -> bool:
