@@ -87,6 +87,6 @@ def _read(path: Path) -> str | None:
     """Return the remembered name, or None if there is none that can be read."""
     try:
         name = json.loads(read_text(path))["fastest"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return name if isinstance(name, str) else None

@@ -63,7 +63,7 @@ def read_manifest(folder: Path, names: Collection[str] | None = None) -> dict[st
     try:
         manifest: dict[str, Any] = json.loads(read_text(path))
         files, expected = dict(manifest["files"]), manifest.pop(ITSELF)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedError(f"{path}: cannot be read as a manifest ({error!r})") from None
     if _digest(manifest) != expected:
         raise DamagedError(f"{path}: its own SHA-256 does not match: bits have changed")

@@ -45,7 +45,9 @@ def known_file(source: str | Path, engine: str) -> Path | None:
             return None
         file = _engines() / place
         return file if file.name in read_manifest(file.parent)["files"] else None
-    except (OSError, ValueError, KeyError, TypeError, DamagedError, PackageNotFoundError):
+    except (DamagedError, PackageNotFoundError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # a damaged note
         return None
 
 
