@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -14,6 +15,7 @@ import torch
 from PIL import Image
 
 import setmatch as sm
+from fake_detectors import RedFinder
 from setmatch.cli import main
 from setmatch.data.synthetic.scenes import scene
 from setmatch.deploy import load as module
@@ -24,6 +26,7 @@ from setmatch.deploy.openvino import OPENVINO, converted
 from setmatch.errors import ConfigError, ExtraMissingError, VerificationError
 from setmatch.inference.engines.onnxruntime import OnnxRuntimeEngine
 from setmatch.inference.engines.openvino import OpenVinoEngine
+from setmatch.losses.classification import Softmax
 from setmatch.models.detector import Detector
 
 
@@ -195,6 +198,47 @@ def test_auto_leaves_out_what_is_not_installed_or_differs(
         path.write_text(damaged)
         assert isinstance(sm.load("scenes_n", engine="auto"), Detector)
     assert json.loads(path.read_text())["fastest"] == "eager"
+
+
+class OwnLoss(Softmax):
+    """A classification loss that no file can name."""
+
+
+def without_queries() -> Detector:
+    """A baseline, as those of torchvision."""
+    model = RedFinder()
+    model.has_queries = False
+    return model
+
+
+def with_own_loss() -> Detector:
+    model = RedFinder()
+    model.class_loss = OwnLoss()
+    return model
+
+
+@pytest.mark.parametrize("make", [without_queries, with_own_loss])
+def test_auto_is_the_model_itself_if_it_cannot_be_exported(make: Callable[[], Detector]):
+    model = make()
+    assert module.with_engine(model, "auto") is model
+    with pytest.raises(ConfigError, match="model stub: "):
+        module.with_engine(model, "onnxruntime")
+
+
+def test_auto_is_the_model_itself_where_the_cache_cannot_be_written(
+    builders: dict[str, Builder],
+    scenes_n: Detector,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SETMATCH_CACHE", str(tmp_path / "file" / "cache"))
+    times(monkeypatch, {"eager": 1})
+    with caplog.at_level(logging.WARNING, "setmatch"):
+        assert module.with_engine(scenes_n, "auto") is scenes_n
+    for name in ("onnxruntime", "openvino"):
+        assert f"engine {name} is left out: " in caplog.text
 
 
 @pytest.mark.parametrize(("engine", "extra"), [("onnxruntime", "onnx"), ("openvino", "openvino")])

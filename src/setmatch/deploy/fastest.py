@@ -7,6 +7,7 @@ import os
 import platform
 import statistics
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -32,8 +33,9 @@ Openers = Mapping[str, Callable[[Detector], Engine]]  # by the name of the engin
 def fastest_engine(detector: Detector, openers: Openers) -> str:
     """Return the name of the engine that detects fastest in one image of the model's usual size.
 
-    Engines whose libraries are not installed, or whose detections differ from the model's, are left
-    out. The choice is remembered for these weights, this processor, and these versions.
+    Engines whose libraries are not installed, whose detections differ from the model's, or whose
+    file cannot be written into the cache, are left out. The choice is remembered for these weights,
+    this processor, and these versions.
     """
     path = detector_folder(detector) / f"fastest-{_machine(openers)}.json"
     remembered = _read(path)
@@ -45,12 +47,13 @@ def fastest_engine(detector: Detector, openers: Openers) -> str:
             engines[name] = open_engine(detector)
         except ExtraMissingError:
             continue
-        except (VerificationError, ConfigError) as error:
+        except (VerificationError, ConfigError, OSError) as error:
             log.warning("engine %s is left out: %s", name, error)
     median_s = _measure(detector, engines)
     fastest = min(median_s, key=median_s.__getitem__)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps({"fastest": fastest, "median_s": median_s}, indent=1))
+    with suppress(OSError):  # of a cache that cannot be written; files for engines said so
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps({"fastest": fastest, "median_s": median_s}, indent=1))
     return fastest
 
 

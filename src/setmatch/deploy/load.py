@@ -97,13 +97,18 @@ def load_on(
 
 def with_engine(detector: Detector, engine: EngineName | None) -> Detector | Engine:
     """Return the detector run by an engine; for "eager" and None, the detector itself."""
-    if engine == "auto":
-        is_compiled = engine_folder(detector, TORCH).exists()
-        taking_part = {name for name in OPENERS if name != "compiled" or is_compiled}
-        name = fastest_engine(detector, {each: OPENERS[each] for each in sorted(taking_part)})
-    else:
-        name = engine or "eager"
+    name = _fastest(detector) if engine == "auto" else engine or "eager"
     return detector if name == "eager" else OPENERS[name](detector)
+
+
+def _fastest(detector: Detector) -> str:
+    """Return the name of the fastest engine; "eager" for a model that cannot be exported."""
+    try:
+        is_compiled = engine_folder(detector, TORCH).exists()
+    except ConfigError:
+        return "eager"
+    taking_part = {name for name in OPENERS if name != "compiled" or is_compiled}
+    return fastest_engine(detector, {each: OPENERS[each] for each in sorted(taking_part)})
 
 
 def _require_known(engine: str | None) -> None:
