@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional as F
 from transformers import DFineForObjectDetection
 
 import setmatch
@@ -205,13 +206,41 @@ def test_a_checkpoint_with_other_tensors_is_one_line_with_its_path(
 
 
 @pytest.mark.parametrize(
-    ("name", "class_loss"),
-    [("deim_dfine_hgnetv2_s_coco_120e.pth", "matchability"), ("dfine_s_coco.pth", "varifocal")],
+    ("name", "class_loss", "activation"),
+    [
+        ("deim_dfine_hgnetv2_s_coco_120e.pth", "matchability", "silu"),
+        ("dfine_s_coco.pth", "varifocal", "relu"),
+    ],
 )
-def test_a_file_of_deim_is_trained_on_with_its_loss(name: str, class_loss: str, tmp_path: Path):
+def test_a_file_of_deim_has_its_loss_and_its_activation(
+    name: str, class_loss: str, activation: str, tmp_path: Path
+):
+    """DEIM's configurations train D-FINE's decoder with SiLU; the file does not store it."""
     small_dfine().save_pretrained(tmp_path / "theirs")
     convert_weights(tmp_path / "theirs", tmp_path / name, "original")
-    assert setmatch.load(tmp_path / name).card.arguments["class_loss"] == class_loss
+    model = setmatch.load(tmp_path / name)
+    arguments = model.card.arguments
+    assert (arguments["class_loss"], arguments["activation"]) == (class_loss, activation)
+    decoder = model.decoder
+    function = {"silu": F.silu, "relu": F.relu}[activation]
+    perceptrons = (
+        *decoder.edge_heads,
+        *(each.perceptron for each in decoder.quality),
+        decoder.position,
+        decoder.start,
+        model.queries.box_step,
+    )
+    assert all(each.activation is function for each in perceptrons)
+    assert {type(layer.ffn[1]).__name__.lower() for layer in decoder.layers} == {activation}
+
+
+def test_transformers_has_no_decoder_of_another_activation(tmp_path: Path):
+    """Its D-FINE would compute something else from the same tensors."""
+    small_dfine().save_pretrained(tmp_path / "theirs")
+    convert_weights(tmp_path / "theirs", tmp_path / "deim_s.pth", "original")
+    with pytest.raises(WeightsError, match=r"dfine_\w: transformers' D-FINE has ReLU .* 'silu'"):
+        convert_weights(tmp_path / "deim_s.pth", tmp_path / "again", "transformers")
+    assert not (tmp_path / "again").exists()
 
 
 @pytest.mark.parametrize("layout", ["original", "transformers"])

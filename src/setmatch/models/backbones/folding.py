@@ -52,13 +52,10 @@ class ConvNorm(nn.Sequential):
         self, features: Float[Tensor, "B C h w"], cells: Cells | None = None
     ) -> Float[Tensor, "B D H W"]:
         """Return norm(conv(x)), with zeros outside of `cells`, which are those of the output."""
-        if not self.is_fixed:
-            return normalize(self[1], self.conv(features), cells)
         conv, dilation = self.conv, pointwise_dilation(self.conv, features)
-        folded = F.conv2d(
-            features, *self.folded(), conv.stride, conv.padding, dilation, conv.groups
-        )
-        return hide(folded, cells)
+        weight, bias = self.folded() if self.is_fixed else (conv.weight, None)
+        outputs = F.conv2d(features, weight, bias, conv.stride, conv.padding, dilation, conv.groups)
+        return hide(outputs, cells) if self.is_fixed else normalize(self[1], outputs, cells)
 
     @property
     def conv(self) -> nn.Conv2d:

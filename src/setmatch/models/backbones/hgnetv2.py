@@ -107,6 +107,23 @@ class ScaleAndShift(nn.Module):
         self.shift = nn.Parameter(torch.zeros(1))
 
     def forward(self, features: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
+        """Return shift + scale · x, in one pass over the features."""
+        return torch.addcmul(self.shift, self.scale, features)
+
+    def plain(self) -> "PlainScaleAndShift":
+        """Return the same as a product and a sum, which every runtime has."""
+        return PlainScaleAndShift(self.scale, self.shift)
+
+
+class PlainScaleAndShift(nn.Module):
+    """Two numbers for a whole feature map, by a product and a sum."""
+
+    def __init__(self, scale: Tensor, shift: Tensor) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(scale.detach(), requires_grad=False)
+        self.shift = nn.Parameter(shift.detach(), requires_grad=False)
+
+    def forward(self, features: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
         """Return scale · x + shift."""
         return self.scale * features + self.shift
 

@@ -13,6 +13,7 @@ from setmatch.models.backbones.folding import ConvNorm
 from setmatch.models.layers.cells import Cells, cells_of, halved, hide
 from setmatch.models.layers.position_encoding import SinePosition
 from setmatch.models.layers.transformer_encoder import EncoderLayer
+from setmatch.ops.precision import at_least_single
 from setmatch.structures.batch import Batch
 
 
@@ -44,6 +45,19 @@ class Memory:
         if self.cells is None:
             return None
         return torch.cat([level.valid.flatten(1) for level in self.cells], dim=1)
+
+    @cached_property
+    def values(self) -> Float[Tensor, "B N D"]:
+        """The tokens as `on_images` returns them, made once for all layers that sample them.
+
+        They lie channel by channel in memory, in which order sampling reads them.
+        """
+        return self.on_images(self.tokens).transpose(1, 2).contiguous().transpose(1, 2)
+
+    def on_images(self, value: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
+        """Return values in float32 or higher precision, 0 for tokens beyond the images."""
+        value = at_least_single(value)
+        return value if self.valid is None else value.masked_fill(~self.valid[..., None], 0.0)
 
     def level_sides(self, like: Tensor) -> Float[Tensor, "#B L 2"]:
         """Return the width and height of each image in cells of each level."""

@@ -31,7 +31,7 @@ class ValueSampling(PointAttention):
         self, query: Float[Tensor, "B Q D"], cxcywh: Float[Tensor, "B Q 4"], memory: Memory
     ) -> Float[Tensor, "B Q D"]:
         """Return for every query the weighted sum of the memory at its points; 0 outside."""
-        return self.sampled(query, cxcywh, memory.tokens, memory)
+        return self.sampled(query, cxcywh, memory.values, memory)
 
     def sampled(
         self,
@@ -42,9 +42,6 @@ class ValueSampling(PointAttention):
     ) -> Float[Tensor, "B Q D"]:
         """Return for every query the weighted sum of the values at its points; 0 outside."""
         places, weights = self.sampling_points(query, cxcywh, memory)
-        value = at_least_single(value)
-        if memory.valid is not None:
-            value = value.masked_fill(~memory.valid[..., None], 0.0)
         sizes = [height * width for height, width in memory.shapes]
         levels = zip(
             torch.split(value, sizes, dim=1),
@@ -107,7 +104,8 @@ class ProjectedSampling(ValueSampling):
         self, query: Float[Tensor, "B Q D"], cxcywh: Float[Tensor, "B Q 4"], memory: Memory
     ) -> Float[Tensor, "B Q D"]:
         """Return for every query the projected sum of the values at its points."""
-        return self.out(self.sampled(query, cxcywh, self.value(memory.tokens), memory))
+        value = memory.on_images(self.value(memory.tokens))
+        return self.out(self.sampled(query, cxcywh, value, memory))
 
 
 class NearestSampling(ProjectedSampling):
