@@ -126,6 +126,9 @@ def verify(
                 given = run(batch)
             except ConfigError as error:
                 raise VerificationError(f"{at}: {error}") from None
+            found = given.logits.shape[1]
+            if found != count:
+                raise VerificationError(f"{at}: the file returns predictions for {found} images")
             total = Difference()
             pairs = zip(
                 ranked_detections(expected, detector.class_loss, size_px),
