@@ -34,8 +34,9 @@ def places(state, evil):
     yield "all", evil
     yield "model", {**state, "model": {**state["model"], "x": evil}}
     ((name, moments),) = state["optimizer"].items()
-    for place, value in (("moment", {**moments[0], "exp_avg": evil}), ("parameter", evil)):
-        yield place, {**state, "optimizer": {name: {**moments, 0: value}}}
+    first = next(iter(moments))
+    for place, value in (("moment", {**moments[first], "exp_avg": evil}), ("parameter", evil)):
+        yield place, {**state, "optimizer": {name: {**moments, first: value}}}
     yield "optimizer", {**state, "optimizer": {**state["optimizer"], "Muon": evil}}
     yield "average", {**state, "average_updates": evil}
     yield "progress", {**state, "progress": {**state["progress"], "spent_s": evil}}

@@ -38,14 +38,14 @@ def test_a_nonfinite_step_changes_no_bit(value):
     """One bad gradient leaves parameters, moments and step counts of all groups as they were."""
     model, optimizer = model_and_optimizer()
     take_step(model, optimizer, torch.randn(2, 3, 6, 6))
-    weights, state = copy.deepcopy(model.state_dict()), copy.deepcopy(optimizer.state_dict())
+    weights, state = copy.deepcopy(model.state_dict()), copy.deepcopy(optimizer.state_dict(model))
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     model[0].weight.grad[0, 0, 0, 0] = value
     _, finite = apply_gradients(optimizer, 0.1)
     assert not finite
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
-    for group, parameters in optimizer.state_dict().items():
+    for group, parameters in optimizer.state_dict(model).items():
         for parameter, moments in parameters.items():
             before = state[group][parameter]
             assert all(torch.equal(value, before[key]) for key, value in moments.items())
@@ -65,6 +65,37 @@ def test_a_skipped_step_does_not_affect_later_steps():
         norms.commit(finite)
     for name, value in model.state_dict().items():
         assert torch.equal(value, other.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("undecayed", [(), (0,), (1, 4), (2, 3, 5), range(6)])
+@pytest.mark.parametrize("halved", [(), (0, 3), (5,)])
+def test_each_parameter_keeps_its_moments_in_other_groups(undecayed, halved):
+    """Rates and decays may change on resume, and with them the order of parameters."""
+    model, optimizer = model_and_optimizer()
+    take_step(model, optimizer, torch.randn(2, 3, 6, 6))
+    states = copy.deepcopy(optimizer.state_dict(model))
+    assert {*states["SkippingAdamW"]} == {name for name, _ in model.named_parameters()}
+    parameters = [*model.parameters()]
+    groups = {"rest": parameters[:2], "backbone": parameters[2:]}
+    factors = {id(parameters[number]): 0.5 for number in halved}
+    without = {id(parameters[number]) for number in undecayed}
+    other = build_optimizer(groups, TrainSettings(weight_decay=0.1), factors, without)
+    other.load_state_dict(states, model)
+    (adamw,) = other.optimizers
+    for name, parameter in model.named_parameters():
+        for key, value in states["SkippingAdamW"][name].items():
+            assert torch.equal(adamw.state[parameter][key], value), (name, key)
+
+
+def test_the_state_of_another_optimizer_is_refused():
+    model, optimizer = model_and_optimizer()
+    take_step(model, optimizer, torch.randn(2, 3, 6, 6))
+    (moments,) = optimizer.state_dict(model).values()
+    with pytest.raises(ValueError, match="no parameter x"):
+        optimizer.load_state_dict({"SkippingAdamW": {**moments, "x": {}}}, model)
+    numbered = {"SkippingAdamW": dict(enumerate(moments.values()))}
+    with pytest.raises(ValueError, match="older version"):
+        optimizer.load_state_dict(numbered, model)
 
 
 def test_gradients_are_clipped_by_their_norm_over_all_groups():

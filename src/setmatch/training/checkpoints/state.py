@@ -53,7 +53,7 @@ def save_state(
     ema = train_step.ema
     state = {
         "model": train_step.detector.state_dict(),
-        "optimizer": train_step.optimizer.state_dict(),
+        "optimizer": train_step.optimizer.state_dict(train_step.detector),
         "average_updates": None if ema is None else ema.updates,
         "progress": dataclasses.asdict(progress),
     }
@@ -79,7 +79,7 @@ def restore_state(checkpoint: Checkpoint, train_step: TrainStep) -> Progress:
         raise TrainingError(str(error)) from None
     try:
         train_step.detector.load_state_dict(state["model"])
-        train_step.optimizer.load_state_dict(state["optimizer"])
+        train_step.optimizer.load_state_dict(state["optimizer"], train_step.detector)
         saved = state["progress"]
         progress = Progress(**{**saved, "skips": SkippedSteps(**saved["skips"])})
         updates = state["average_updates"]

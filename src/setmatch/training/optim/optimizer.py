@@ -48,19 +48,42 @@ class CombinedOptimizer:
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
 
-    def state_dict(self) -> dict[str, dict[int, Any]]:
-        """Return the state of each optimizer by its class name, then by parameter number."""
-        return {type(each).__name__: each.state_dict()["state"] for each in self.optimizers}
+    def state_dict(self, model: nn.Module) -> dict[str, dict[str, Any]]:
+        """Return the state of each optimizer by its class name, then by the parameter's name.
 
-    def load_state_dict(self, states: Mapping[str, dict[int, Any]]) -> None:
+        Numbers of parameters, which torch uses, change with the groups: a rate or decay of its own
+        would give a parameter the moments of another one.
+        """
+        return {
+            type(each).__name__: {
+                name: each.state[parameter]
+                for name, parameter in _names_in(each, model).items()
+                if parameter in each.state
+            }
+            for each in self.optimizers
+        }
+
+    def load_state_dict(self, states: Mapping[str, Mapping[str, Any]], model: nn.Module) -> None:
         """Restore what `state_dict` returned; learning rates stay as they are.
 
         Raises KeyError or ValueError for the state of other optimizers or parameters.
         """
         for optimizer in self.optimizers:
+            named = states[type(optimizer).__name__]
+            if any(isinstance(name, int) for name in named):
+                raise ValueError("an older version wrote it: start anew, with --weights RUN")
+            names = [*_names_in(optimizer, model)]
+            if unknown := {*named} - {*names}:
+                raise ValueError(f"the optimizer has no parameter {min(unknown, key=repr)}")
             groups = optimizer.state_dict()["param_groups"]
-            state = states[type(optimizer).__name__]
+            state = {number: named[name] for number, name in enumerate(names) if name in named}
             optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _names_in(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters of an optimizer by their names, in its order."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {names[id(p)]: p for group in optimizer.param_groups for p in group["params"]}
 
 
 def build_optimizer(
