@@ -1,5 +1,6 @@
 """Write what is found in images to a folder: drawn images, JSON and CSV; needs no torch."""
 
+import errno
 import hashlib
 import json
 import os
@@ -40,6 +41,7 @@ _DRAWN_FORMATS = {  # others are written as PNG
 DRAWN = "drawn"
 RESULTS = ("detections.json", "detections.csv", "panoptic.json")  # the last one with masks
 _NAME_BYTES = 255
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no other name would fit either
 _WRITER_THREADS = 2  # encoding an image releases the interpreter lock
 _WAITING_IMAGES = 8  # to be drawn and written
 
@@ -228,7 +230,9 @@ def _write_drawn(folder: Path, name: Path, image_id: int, detections: ImageDetec
     image = detections.draw()
     try:
         _write_image(folder / name, image)
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise
         _write_image(folder / f"{image_id}.png", image)
 
 
