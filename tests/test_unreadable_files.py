@@ -117,7 +117,10 @@ def counts_in(text: str) -> set[str]:
     return set(re.findall(r"\d+ of \d+ images [a-z ]*cannot be read: ", text))
 
 
-@pytest.mark.parametrize(("format", "images"), [("coco", 22), ("yolo", IMAGES)])
+@pytest.mark.parametrize(
+    ("format", "images"),
+    [("coco", 22), pytest.param("yolo", IMAGES, marks=pytest.mark.thorough)],
+)
 def test_every_command_says_the_same(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], format: str, images: int
 ):

@@ -205,8 +205,16 @@ def test_a_stopped_training_says_how_to_resume(data: Path, tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("arguments", "model", "has_extra"),
-    [((), "setmatch_n", True), (("--model", "detr_r18_tiny"), "detr_r18_tiny", False)],
-    ids=["default", "detr"],
+    [
+        pytest.param((), "setmatch_n", True, id="default"),
+        pytest.param(
+            ("--model", "detr_r18_tiny"),
+            "detr_r18_tiny",
+            False,
+            id="detr",
+            marks=pytest.mark.thorough,
+        ),
+    ],
 )
 def test_the_demo_ends_with_a_page(
     tmp_path: Path,

@@ -99,7 +99,9 @@ def test_plain_operations_predict_the_same(preset: str):
 @pytest.mark.parametrize(
     "preset",
     [
-        pytest.param(name, marks=() if name in ALWAYS else pytest.mark.campaign, id=name)
+        pytest.param(
+            name, marks=pytest.mark.thorough if name in ALWAYS else pytest.mark.campaign, id=name
+        )
         for name in QUERY_PRESETS
     ],
 )

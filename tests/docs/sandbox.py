@@ -75,6 +75,7 @@ def keep_short(monkeypatch: pytest.MonkeyPatch) -> None:
     import setmatch.demo.browser as browser
     import setmatch.demo.demo as demo
     import setmatch.deploy.benchmark.benchmark as benchmark
+    import setmatch.deploy.load as engines
     import setmatch.deploy.server.run as server
     import setmatch.evaluation.compare.compare as compare
     import setmatch.training.train as training
@@ -123,6 +124,7 @@ def keep_short(monkeypatch: pytest.MonkeyPatch) -> None:
         (compare, "compare", at_most(compare.compare, {"rounds": 1, "short_side_px": 96})),
         (benchmark, "benchmark", at_most(benchmark.benchmark, {"rounds": 1})),
         (torch.onnx, "export", trace_once),
+        (engines, "fastest_engine", lambda detector, openers: "eager"),  # others need an export
         (server, "opened", any_free_port),
         (server, "server_of", lambda *app: SimpleNamespace(run=lambda sockets: None)),
         (ablation, "write_scenes", few_scenes),

@@ -334,6 +334,7 @@ def test_names_cannot_run(open_page: OpenPage, tmp_path: Path):
     assert script_name in page.inner_text("#list")
 
 
+@pytest.mark.thorough
 def test_the_page_of_a_large_model_stays_below_8_mb(tmp_path: Path):
     """Six layers, eight heads, a hundred queries, and an image of noise.
 

@@ -34,6 +34,7 @@ def test_a_resumed_run_ends_bit_equal(data, tmp_path):
     assert_resumed_is_bit_equal(data, tmp_path, RECIPE, epochs=4)
 
 
+@pytest.mark.thorough
 def test_the_training_of_deim_lowers_the_loss_and_needs_no_other_weights(data, tmp_path):
     """More targets in an image, and another classification loss; the tensors are the same.
 

@@ -76,6 +76,7 @@ FAMILY = (
 )
 
 
+@pytest.mark.thorough
 @pytest.mark.promise(9)
 def test_two_processes_train_the_same_setmatch_weights_by_the_clock(data, tmp_path, monkeypatch):
     """Denoising draws the same noise for the same images, and norms see the same micro-batches.

@@ -26,6 +26,7 @@ from setmatch.models.rfdetr.presets import PRESETS
 from setmatch.structures.metadata import Categories, ModelCard
 from setmatch.training.optim.optimizer import build_optimizer, learning_rates
 
+pytestmark = pytest.mark.thorough  # D-FINE's training, of the same parts, is tested always
 RECIPE = recipe_of("rfdetr_n", SMALL_RFDETR)
 
 

@@ -16,6 +16,7 @@ from known_models import SMALL_RTDETR
 from setmatch.models.load import load
 from setmatch.structures.metadata import Categories
 
+pytestmark = pytest.mark.thorough  # D-FINE's training, of the same parts, is tested always
 BOTTLENECK = {"bottleneck": True, "points": (2, 2, 2, 2), "extra_levels": 1}
 NEAREST = {"points": (2, 4, 3), "nearest": True}
 

@@ -44,6 +44,7 @@ def test_each_model_has_a_row_and_a_bad_one_says_why(file: Path, tmp_path: Path)
         assert "cut.onnx: damaged" in row.note
 
 
+@pytest.mark.thorough
 def test_weights_run_with_the_engines_that_are_named(
     fixed: OnnxGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -151,6 +151,7 @@ def test_the_flip_rate_is_logged_from_the_second_evaluation_on(data, tmp_path):
     assert max(later) > 0.2
 
 
+@pytest.mark.thorough
 def test_a_falling_loss_without_detections_is_detected(tmp_path):
     """Validation boxes have half the size of their objects, so even a good model scores 0."""
     data = write(tmp_path / "data", train=Split(64), val=Split(24, outgrown=True))
@@ -160,6 +161,7 @@ def test_a_falling_loss_without_detections_is_detected(tmp_path):
     assert "audit" in sentence
 
 
+@pytest.mark.thorough
 def test_a_class_that_is_never_detected_is_named(healthy, tmp_path):
     """Blue objects are in the validation images only."""
     blue = Split(24, colors=("red", "green", "blue"))
@@ -169,6 +171,7 @@ def test_a_class_that_is_never_detected_is_named(healthy, tmp_path):
     assert "'blue' (0 training objects)" in warnings_of(run)["class_never_detected"]
 
 
+@pytest.mark.thorough
 def test_a_learning_rate_too_high_for_loaded_weights_is_detected(data, healthy, tmp_path):
     """A low learning rate on the same weights causes no warning."""
     hot = ("train.lr=0.05", "train.muon_lr=0.5")
