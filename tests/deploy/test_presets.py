@@ -57,11 +57,11 @@ MOST_AXES = 6  # OpenVINO computes wrongly with more, if one is dynamic
 REFUSED_OPERATIONS = {"GridSample", "Loop", "If", "Scan", "SequenceConstruct", "SplitToSequence"}
 
 
-def small(preset: str) -> Detector:
+def small(preset: str, num_queries: int = 12) -> Detector:
     torch.manual_seed(0)
     family = preset.partition("_")[0]
     few = SMALL_BY_FAMILY.get(family, SMALL)
-    arguments = {**few, **BACKBONES.get(preset, {}), "num_queries": 12}
+    arguments = {**few, **BACKBONES.get(preset, {}), "num_queries": num_queries}
     model = build(ModelCard(preset, arguments, NAMES, Preprocessing(96, 160))).eval()
     if family in SMALL_BY_FAMILY:  # untrained, all tokens score alike
         with torch.no_grad():
@@ -136,6 +136,24 @@ def test_one_graph_serves_every_size_and_batch(preset: str, tmp_path: Path):
         assert (opened is None) == model.has_masks
         session = kind.open_ends(tmp_path / f"model{kind.suffix}")
         verify_ends(model, session, engine.card.preprocessing, images_to_verify(None)[:1])
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("preset", ["setmatch_n_panoptic", "rfdetr_seg_n"])
+def test_images_with_fewer_tokens_than_queries_have_a_mask_for_each(preset: str, tmp_path: Path):
+    """The number of queries depends on the size of the images then."""
+    model = small(preset, num_queries=100)
+    to_onnx(model).save(tmp_path / "model.onnx")
+    engine = ONNX.open(tmp_path / "model.onnx")
+    for images, height, width in ((1, 128, 128), (2, 96, 64), (3, 40, 72), (2, 320, 320)):
+        batch = Batch.from_images(list(torch.randn(images, 3, height, width)))
+        with torch.no_grad():
+            expected = model(batch)[0].predictions
+        given = engine.predict(batch)
+        assert given.masks is not None
+        assert expected.masks is not None
+        assert given.masks.shape == expected.masks.shape
+        assert given.masks.shape[:2] == given.logits.shape[1:3]
 
 
 def shapes_of(model: onnx.ModelProto) -> list[list[object]]:

@@ -161,14 +161,22 @@ def with_current_autocast(mask_decoder: MaskDecoder, device: str) -> MaskDecoder
 def all_masks(
     mask_decoder: MaskDecoder, images: int, queries: int, device: torch.device
 ) -> Float[Tensor, "B Q h w"]:
-    """Compute the masks of all queries, in chunks: intermediate features take the most memory."""
+    """Compute the masks of all queries, in chunks: intermediate features take the most memory.
+
+    In an export, `queries` is symbolic if it depends on the size of the images. No loop can have a
+    symbolic number of turns, so that all masks are one chunk there.
+    """
     image = torch.arange(images, device=device)[:, None]
-    parts = []
     query = torch.arange(queries, device=device)
-    for number in range(-(-queries // CHUNK)):  # no torch.split, which OpenVINO cannot convert
-        chunk = query[number * CHUNK : (number + 1) * CHUNK]
-        masks = mask_decoder(image.expand(-1, len(chunk)).flatten(), chunk.repeat(images))
-        parts.append(masks.view(images, len(chunk), *masks.shape[1:]))
+    if isinstance(queries, torch.SymInt):
+        chunks = [query]
+    else:  # no torch.split, which OpenVINO cannot convert
+        chunks = [query[start : start + CHUNK] for start in range(0, queries, CHUNK)]
+    parts = []
+    for chunk in chunks:
+        count = chunk.shape[0]  # len() would fix it in an export
+        masks = mask_decoder(image.expand(-1, count).flatten(), chunk.repeat(images))
+        parts.append(masks.view(images, count, *masks.shape[1:]))
     return torch.cat(parts, dim=1)
 
 
