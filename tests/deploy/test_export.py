@@ -3,9 +3,6 @@
 import copy
 import json
 import re
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +33,7 @@ from setmatch.inference.engines.onnxruntime import OnnxRuntimeEngine
 from setmatch.models.detector import Detector
 from setmatch.models.weights.card import BUNDLED
 from setmatch.structures.batch import Batch
+from small_disk import files_of_at_most
 
 SIZE_PX = (96, 128)  # of the graph `fixed`
 
@@ -161,17 +159,6 @@ def test_a_file_that_fails_is_not_left_under_its_name(
     assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"earlier"]
 
 
-@contextmanager
-def files_of(most: int) -> Iterator[None]:
-    """Let no file grow beyond that many bytes, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @pytest.mark.parametrize("most", [0, 100_000, 1_000_000])  # bytes of a file
 @pytest.mark.parametrize("kind", [ONNX, OPENVINO], ids=lambda kind: kind.name)
 def test_a_full_disk_leaves_no_file(
@@ -186,7 +173,7 @@ def test_a_full_disk_leaves_no_file(
     for earlier in ([], [out.with_suffix(each) for each in (kind.suffix, *kind.others)]):
         for each in earlier:
             each.write_bytes(b"earlier")
-        with pytest.raises(OSError, match=re.escape(str(out))), files_of(most):
+        with pytest.raises(OSError, match=re.escape(str(out))), files_of_at_most(most):
             export(scenes_n, out, size_px=SIZE_PX)
         assert {each: each.read_bytes() for each in tmp_path.iterdir()} == dict.fromkeys(
             earlier, b"earlier"
