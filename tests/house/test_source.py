@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -123,8 +124,10 @@ def detector_classes(sources: Iterable[str]) -> set[str]:
     return classes
 
 
-# Others ask a detector what it offers (Detector's members), never what class it is of.
-DETECTORS = detector_classes(PRODUCT.values())
+@cache
+def detectors() -> set[str]:
+    """Return the classes whose members others ask for what a detector offers, never its class."""
+    return detector_classes(PRODUCT.values())
 
 
 def depends_on_detector_class(source: str) -> list[str]:
@@ -136,7 +139,7 @@ def depends_on_detector_class(source: str) -> list[str]:
         name = ast.unparse(node.func)
         words = {n.id for arg in node.args[1:] for n in ast.walk(arg) if isinstance(n, ast.Name)}
         suffix = node.args and ast.unparse(node.args[0]) == "'_panoptic'"
-        if (name in {"isinstance", "issubclass"} and words & DETECTORS) or (
+        if (name in {"isinstance", "issubclass"} and words & detectors()) or (
             name.rpartition(".")[2] in SUFFIX_METHODS and suffix
         ):
             found.append(f"{node.lineno}: {ast.unparse(node)}")
@@ -288,7 +291,7 @@ def test_code_outside_a_family_does_not_ask_for_a_detectors_class():
 
 def test_the_classes_of_detectors_are_known():
     """They are looked for: a new family needs no line here."""
-    assert {"Detector", "DETR", "RTDetrDetector", "RFDETRDetector", "DeformableDETR"} < DETECTORS
+    assert {"Detector", "DETR", "RTDetrDetector", "RFDETRDetector", "DeformableDETR"} < detectors()
 
 
 @pytest.mark.parametrize(

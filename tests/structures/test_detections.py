@@ -4,7 +4,6 @@ import dataclasses
 import sys
 
 import pytest
-import supervision
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,6 +55,8 @@ def test_to_torchvision_and_from_torchvision_are_inverse(count: int, seed: int):
 @given(counts, seeds)
 def test_to_supervision_and_from_supervision_are_inverse(count: int, seed: int):
     """Names go along as `class_name`."""
+    import supervision
+
     detections = random_detections(count, seed)
     read = detections.to_supervision()
     assert isinstance(read, supervision.Detections)

@@ -10,9 +10,6 @@ from setmatch.inference.engines.eager import as_engine
 
 from .conftest import CalmFinder, image_bytes, with_client
 
-schemathesis = pytest.importorskip("schemathesis")
-from schemathesis.specs.openapi.checks import positive_data_acceptance  # noqa: E402
-
 EXAMPLES = 300
 OPERATIONS = [("/v1/detect", "POST"), ("/v1/model", "GET"), ("/healthz", "GET")]
 
@@ -22,6 +19,9 @@ OPERATIONS = [("/v1/detect", "POST"), ("/v1/model", "GET"), ("/healthz", "GET")]
 @pytest.mark.parametrize(("path", "method"), OPERATIONS, ids=lambda each: each)
 def test_responses_are_as_documented(path: str, method: str):
     """Status, type, headers and content of each, by the checks of schemathesis."""
+    schemathesis = pytest.importorskip("schemathesis")  # half a second of every process to import
+    from schemathesis.specs.openapi.checks import positive_data_acceptance
+
     app = make_app(as_engine(CalmFinder().eval()), "calm", limits=Limits(linger_s=0))
     schema = schemathesis.openapi.from_asgi("/openapi.json", app)
     operation = schema[path][method]
@@ -45,6 +45,7 @@ def test_responses_are_as_documented(path: str, method: str):
 
 def test_the_documented_response_is_that_of_an_image():
     """Generated bodies are no images, so that this one is checked by itself."""
+    schemathesis = pytest.importorskip("schemathesis")
     app = make_app(as_engine(CalmFinder().eval()), "calm")
     schema = schemathesis.openapi.from_asgi("/openapi.json", app)
     response = with_client(app, lambda client: client.post("/v1/detect", content=image_bytes()))
