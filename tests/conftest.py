@@ -20,11 +20,10 @@ gc.disable()
 # First, since the hook makes Python compile whatever a checked module is the first to import.
 import scipy.optimize  # noqa: E402, F401
 import torchvision  # noqa: E402, F401
-from jaxtyping import install_import_hook  # noqa: E402
 
-from checked_types import modules_with_shapes  # noqa: E402
+from checked_types import check_shapes  # noqa: E402
 
-install_import_hook(modules_with_shapes(), "checked_types.check")
+check_shapes()
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
@@ -43,7 +42,7 @@ CACHE = tempfile.TemporaryDirectory(prefix="setmatch_cache_")
 os.environ.setdefault("SETMATCH_CACHE", CACHE.name)
 
 # The first example pays for imports and caches, so that a deadline would only measure the machine.
-settings.register_profile("setmatch", deadline=None, max_examples=40)
+settings.register_profile("setmatch", deadline=None, max_examples=20)
 # Of .ci/run: the same examples each time, so that a find belongs to a change of the code.
 settings.register_profile("thorough", deadline=None, max_examples=200, derandomize=True)
 settings.register_profile("fuzz", deadline=None, max_examples=600, derandomize=True)
