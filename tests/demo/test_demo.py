@@ -183,6 +183,7 @@ def test_an_output_that_cannot_be_written_is_reported(
     assert file.read_text() == "here"
 
 
+@pytest.mark.thorough
 def test_a_stopped_training_says_how_to_resume(data: Path, tmp_path: Path):
     """SIGTERM ends it with a checkpoint, exit code 143 and a message without a traceback."""
     out = tmp_path / "run"

@@ -213,7 +213,22 @@ PAGES = (
 )
 
 
-@pytest.mark.parametrize("write", PAGES)
+@pytest.fixture(scope="module", params=PAGES)
+def write(request: pytest.FixtureRequest) -> Callable[[str, Path, DetectionDataset], Path]:
+    """A function that writes a page with a name, and returns its path."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def plain(
+    write: Callable[[str, Path, DetectionDataset], Path],
+    scenes: DetectionDataset,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Structure:
+    """The structure of the page with plain names."""
+    return structure(write(PLAIN, tmp_path_factory.mktemp("plain"), scenes))
+
+
 @given(name=HOSTILE)
 @example(name=WORST)
 @settings(
@@ -224,13 +239,13 @@ def test_hostile_names_do_not_change_the_structure_of_a_page(
     tmp_path_factory: pytest.TempPathFactory,
     scenes: DetectionDataset,
     write: Callable[[str, Path, DetectionDataset], Path],
+    plain: Structure,
     name: str,
 ):
     """The tags and their attributes are those of the page with plain names, the names are text.
 
     Labels on images are not compared: longer ones find fewer free places.
     """
-    plain = structure(write(PLAIN, tmp_path_factory.mktemp("plain"), scenes))
     hostile = structure(write(name, tmp_path_factory.mktemp("hostile"), scenes))
     labels = ("text", "x", "y", "font-size", "stroke-width")
     assert [tag for tag in hostile.tags if tag != labels] == [

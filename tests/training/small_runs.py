@@ -22,7 +22,7 @@ def recipe_of(preset, arguments, **settings):
             "muon_lr": 0.0,
             "epochs": 30,
             "batch_size": 4,
-            "micro_batch": 2,
+            "micro_batch": 4,
             "evaluate_every": 30,
             "log_every": 1,
             "checkpoint_every": 30,
