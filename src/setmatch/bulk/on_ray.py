@@ -13,6 +13,7 @@ from setmatch.bulk.parts import Part
 from setmatch.bulk.predictor import Predictor
 from setmatch.bulk.remote import is_remote
 from setmatch.errors import ConfigError, ExtraMissingError, SetmatchError
+from setmatch.usage_reports import turn_off_reports
 
 if TYPE_CHECKING:
     import pyarrow
@@ -142,6 +143,7 @@ def _last_line(error: Exception) -> str:
 
 def _started() -> Any:
     """Return the module ray, connected to a cluster, or to this machine."""
+    turn_off_reports("ray")
     try:
         import ray
     except ImportError:

@@ -14,6 +14,7 @@ from setmatch.errors import ConfigError, ExtraMissingError
 from setmatch.inference.engines.exported import ExportedEngine
 from setmatch.inference.engines.session import Session
 from setmatch.models.detector import Detector
+from setmatch.usage_reports import turn_off_reports
 
 LEAST_SIDE_PX, MOST_SIDE_PX = 32, 8192
 INNER = ("resized", "pixels")  # values inside an end-to-end graph, which are verified as well
@@ -55,6 +56,7 @@ class ExportFormat:
     def require_libraries(self) -> None:
         """Raise ExtraMissingError, which names the extra, unless the libraries are installed."""
         for name in self.libraries:
+            turn_off_reports(name)
             try:
                 importlib.import_module(name)
             except ImportError:

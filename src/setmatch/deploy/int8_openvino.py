@@ -8,7 +8,6 @@ import contextlib
 import importlib
 import io
 import logging
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,10 +15,10 @@ from setmatch.data.dataset import DetectionDataset
 from setmatch.deploy.calibration import calibration_inputs
 from setmatch.errors import ExtraMissingError
 from setmatch.inference.engines.exported_card import ExportedCard
+from setmatch.usage_reports import turn_off_reports
 
 _IN_INT8 = {"Convolution", "GroupConvolution"}
 _NOT_COMPUTED = {"Parameter", "Constant", "Result"}
-_NO_REPORTS = "NNCF_CI"  # the environment variable that keeps NNCF from sending usage reports
 _LOGGERS = ("nncf", "torch.utils.cpp_extension")  # the second one says that it finds no GPU
 
 
@@ -40,9 +39,8 @@ def with_int8_convolutions(model: Any, exported: ExportedCard, images: Detection
 
 
 def nncf_library() -> Any:
-    """Return the module nncf, which then sends no reports; raises ExtraMissingError without it."""
-    before = os.environ.get(_NO_REPORTS)
-    os.environ[_NO_REPORTS] = "1"
+    """Return the module nncf; raises ExtraMissingError without it."""
+    turn_off_reports("nncf")
     try:
         with _quiet():
             return importlib.import_module("nncf")
@@ -50,11 +48,6 @@ def nncf_library() -> Any:
         raise ExtraMissingError(
             "int8 for OpenVINO needs nncf; install it with: pip install 'setmatch[nncf]'"
         ) from None
-    finally:
-        if before is None:
-            del os.environ[_NO_REPORTS]
-        else:
-            os.environ[_NO_REPORTS] = before
 
 
 @contextlib.contextmanager

@@ -1,6 +1,5 @@
 """Open an ONNX file that setmatch exported, and run it; nothing here needs torch."""
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,15 +9,13 @@ from setmatch.errors import ExtraMissingError, WeightsError, short
 from setmatch.files.reading import require_regular
 from setmatch.inference.engines.exported_card import KEY, read_exported_card
 from setmatch.inference.engines.session import Session, not_ours, num_threads, output_names
+from setmatch.usage_reports import turn_off_reports
 
 if TYPE_CHECKING:
     import numpy as np
     import onnx
     from onnxruntime import InferenceSession
 
-# Keeps ONNX Runtime (1.32) from sending usage reports, and a file that identifies the machine from
-# being written into the home folder. It is read when the module is imported.
-_NO_REPORTS = "ORT_DISABLE_TELEMETRY"
 # A file of ONNX Runtime's source, with the line, and the signature or name of the function there.
 _SOURCE = re.compile(r"\S*\w+\.(?:cc|h):\d+ (?:[^()]*\([^()]*(?:\([^()]*\)[^()]*)*\) |\w+ )?")
 
@@ -56,11 +53,8 @@ class OnnxSession(Session):
 
 
 def onnxruntime_library(what: str) -> Any:
-    """Return the module onnxruntime, which then sends no reports; `what` needs it.
-
-    Raises ExtraMissingError without it. Reports stay on where the environment variable says so.
-    """
-    os.environ.setdefault(_NO_REPORTS, "1")
+    """Return the module onnxruntime, which `what` needs; raises ExtraMissingError without it."""
+    turn_off_reports("onnxruntime")
     try:
         import onnxruntime
     except ImportError:

@@ -8,6 +8,7 @@ from setmatch.training.trackers.mlflow import MLflow
 from setmatch.training.trackers.tensorboard import TensorBoard
 from setmatch.training.trackers.trackio import Trackio
 from setmatch.training.trackers.wandb import WeightsAndBiases
+from setmatch.usage_reports import turn_off_reports
 
 # Making one imports its library.
 TRACKERS: dict[str, type[Callback]] = {
@@ -32,6 +33,7 @@ def make_callbacks(callbacks: Sequence[Callback | str]) -> list[Callback]:
 def _tracker(name: str) -> Callback:
     if name not in TRACKERS:
         raise ConfigError(f"no tracker is named {name!r}; {suggest(name, TRACKERS)}")
+    turn_off_reports(name)
     try:
         return TRACKERS[name]()
     except ImportError as error:
