@@ -5,7 +5,12 @@ import torch
 from encoder_memory import memory_of
 from setmatch.models.layers.cells import Cells
 from setmatch.models.layers.hybrid_encoder import Memory
-from setmatch.models.layers.queries import QuerySelection
+from setmatch.models.layers.queries import (
+    AnchorSelection,
+    QuerySelection,
+    anchor_boxes,
+    chosen_rows,
+)
 
 
 def test_peaks_are_selected_first():
@@ -53,3 +58,32 @@ def test_padding_is_selected_last_and_suppresses_no_peak():
     assert (chosen[0].cxcywh[..., 0] < 1).all()
     assert chosen[0].real.all()
     assert torch.equal(chosen[0].logits, chosen[1].logits)
+
+
+def test_gradients_of_the_chosen_tokens_are_those_of_all():
+    """Tokens are scored twice in training, of which the backward pass sees the chosen ones."""
+    memory = memory_of(((6, 8), (3, 4)), 8)
+    tokens = memory.tokens.double()
+    queries = AnchorSelection(7, 8, 3).double()
+    for parameter in queries.parameters():
+        torch.nn.init.normal_(parameter)
+    gradients = []
+    for scored in ("chosen", "all"):
+        inputs = tokens.clone().requires_grad_()
+        found = queries(Memory(inputs, memory.shapes))
+        if scored == "chosen":
+            logits, loss = found.logits, found.cxcywh.square().sum()
+        else:
+            every = queries.class_head(queries.prepare(inputs * _inside(memory)))
+            best = every.amax(-1).topk(7).indices[..., None]
+            assert torch.allclose(chosen_rows(every, best), found.logits)
+            logits, loss = chosen_rows(every, best), found.cxcywh.square().sum()
+        loss = loss + logits.square().sum()
+        gradients.append(torch.autograd.grad(loss, [inputs, *queries.parameters()]))
+    for chosen, every in zip(*gradients, strict=True):
+        assert every.any()
+        assert torch.allclose(chosen, every)
+
+
+def _inside(memory: Memory) -> torch.Tensor:
+    return AnchorSelection.inside(anchor_boxes(memory, AnchorSelection.finest_side))

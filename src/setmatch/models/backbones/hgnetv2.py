@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -98,6 +99,23 @@ class ConvNormReLU(nn.Module):
         return features if self.affine is None else hide(self.affine(features), cells)
 
 
+class _ScaledAndShifted(torch.autograd.Function):
+    """shift + scale · x, whose gradients take three passes over the features instead of seven."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        ctx.save_for_backward(features, scale)
+        return torch.addcmul(shift, scale, features)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        (gradient,) = gradients
+        features, scale = ctx.saved_tensors
+        flat, of_features = (x.permute(0, 2, 3, 1).reshape(-1) for x in (gradient, features))
+        product = torch.dot(flat, of_features.to(flat.dtype))
+        return gradient * scale, product[None], flat.sum()[None]
+
+
 class ScaleAndShift(nn.Module):
     """Two learned numbers for a whole feature map."""
 
@@ -108,6 +126,8 @@ class ScaleAndShift(nn.Module):
 
     def forward(self, features: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
         """Return shift + scale · x, in one pass over the features."""
+        if torch.is_grad_enabled():
+            return _ScaledAndShifted.apply(features, self.scale, self.shift)
         return torch.addcmul(self.shift, self.scale, features)
 
     def plain(self) -> "PlainScaleAndShift":

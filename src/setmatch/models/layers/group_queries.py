@@ -63,7 +63,7 @@ class GroupQueries(nn.Module):
         usable = AnchorSelection.inside(anchors)
         if memory.valid is not None:
             usable = usable & memory.valid[..., None]
-        visible, anchors = memory.tokens * usable, anchors * usable
+        visible, anchors = memory.tokens.detach() * usable, anchors * usable
         count = min(self.num_queries, visible.shape[1])
         groups = self.groups if self.training else 1
         tokens, logits, boxes, real = [], [], [], []
@@ -73,8 +73,14 @@ class GroupQueries(nn.Module):
             scores = at_least_single(class_head(prepared))
             priority = scores.detach().amax(-1).masked_fill(~usable[..., 0], float("-inf"))
             best = priority.topk(count, dim=1).indices[..., None]
-            tokens.append(chosen_rows(prepared, best))
-            logits.append(chosen_rows(scores, best))
+            if torch.is_grad_enabled():  # as in AnchorSelection
+                chosen = chosen_rows(memory.tokens, best) * chosen_rows(usable, best)
+                prepared = prepare(chosen)
+                tokens.append(prepared)
+                logits.append(at_least_single(class_head(prepared)))
+            else:
+                tokens.append(chosen_rows(prepared, best))
+                logits.append(chosen_rows(scores, best))
             boxes.append(box_step(tokens[-1], chosen_rows(anchors, best)))
             if memory.valid is not None:
                 real.append(memory.valid.gather(1, best[..., 0]))

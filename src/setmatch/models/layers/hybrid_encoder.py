@@ -50,9 +50,12 @@ class Memory:
     def values(self) -> Float[Tensor, "B N D"]:
         """The tokens as `on_images` returns them, made once for all layers that sample them.
 
-        They lie channel by channel in memory, in which order sampling reads them.
+        On a GPU they lie channel by channel in memory, in which order sampling reads them there.
         """
-        return self.on_images(self.tokens).transpose(1, 2).contiguous().transpose(1, 2)
+        value = self.on_images(self.tokens)
+        if value.device.type == "cpu":
+            return value
+        return value.transpose(1, 2).contiguous().transpose(1, 2)
 
     def on_images(self, value: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
         """Return values in float32 or higher precision, 0 for tokens beyond the images."""

@@ -1,10 +1,11 @@
 """Ways to sample feature maps at points: between cells, or the nearest cell.
 
-Between cells there are two, the fast one here and the one for other runtimes, which differ by
-rounding alone: both are bilinear with zeros outside the map.
+Between cells there are three, for GPUs, for CPUs and for other runtimes, which differ by rounding
+alone: all are bilinear with zeros outside the map.
 """
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 
 import torch
 from jaxtyping import Float, Real
@@ -50,6 +51,49 @@ def sample_gathered(
     PyTorch.
     """
     return _weighted_rows(value, *cells_around(places, weights, shapes))
+
+
+def sample_levels(
+    value: Float[Tensor, "B N D"],
+    places: Sequence[Float[Tensor, "B Q H _ 2"]],
+    weights: Sequence[Float[Tensor, "B Q H _"]],
+    shapes: Shapes,
+    sample: PointSampling,
+) -> Float[Tensor, "B Q D"]:
+    """Return for every query the weighted sum of the values at its places on all levels.
+
+    Levels may have different numbers of places. On a CPU, sums of rows take the place of
+    `sample_grid`, as they need no map of each head.
+    """
+    levels = [
+        (level_places[:, :, :, None], level_weights[:, :, :, None], (shape,))
+        for level_places, level_weights, shape in zip(places, weights, shapes, strict=True)
+    ]
+    sizes = [height * width for height, width in shapes]
+    if sample is sample_grid and value.device.type == "cpu":
+        around = [cells_around(*level) for level in levels]
+        starts = [sum(sizes[:level]) for level in range(len(sizes))]
+        index = [cells + start for (cells, _), start in zip(around, starts, strict=True)]
+        return _summed_rows(
+            value, torch.cat(index, dim=-1), torch.cat([weight for _, weight in around], dim=-1)
+        )
+    parts = zip(torch.split(value, sizes, dim=1), levels, strict=True)
+    return reduce(torch.add, [sample(tokens, *level) for tokens, level in parts])
+
+
+def _summed_rows(
+    value: Float[Tensor, "B N D"], index: Float[Tensor, "B Q H K"], weight: Float[Tensor, "B Q H K"]
+) -> Float[Tensor, "B Q D"]:
+    """Return the weighted sum of each head's part of the indexed tokens, by `embedding_bag`."""
+    batch, tokens, _ = value.shape
+    heads = index.shape[2]
+    image = torch.arange(batch)[:, None, None, None]
+    part = (image * tokens + index.long().clamp(min=0)) * heads + torch.arange(heads)[:, None]
+    rows = value.reshape(batch * tokens * heads, -1)
+    sums = F.embedding_bag(
+        part.flatten(0, 2), rows, mode="sum", per_sample_weights=weight.flatten(0, 2)
+    )
+    return sums.view(batch, index.shape[1], -1)
 
 
 def cells_around(

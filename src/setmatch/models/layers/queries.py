@@ -97,6 +97,13 @@ class TokenSelection(nn.Module):
         self.class_head = ClassHead(dim, logits)
         self.box_step = BoxRefinementHead(dim, activation=activation)
 
+    def scored(
+        self, tokens: Float[Tensor, "B N D"]
+    ) -> tuple[Float[Tensor, "B N D"], Float[Tensor, "B N C"]]:
+        """Return tokens as the heads read them, and their class logits."""
+        prepared = self.prepare(tokens)
+        return prepared, at_least_single(self.class_head(prepared))
+
     def best(
         self, priority: Float[Tensor, "B N"], memory: Memory
     ) -> tuple[Int[Tensor, "B Q 1"], Bool[Tensor, "B Q"] | None]:
@@ -144,6 +151,8 @@ class AnchorSelection(TokenSelection):
     """Query selection as published (arXiv 2304.08069): the tokens with the largest class logit.
 
     Tokens whose anchor box is not `inside` the image count as empty, and their box covers it.
+    Losses see the chosen tokens alone. Therefore these are scored once more where gradients are
+    needed: the backward pass of all tokens takes much longer, and memory for each.
     """
 
     finest_side = 0.05  # sides of the finest level's anchors, as fractions of the image
@@ -153,16 +162,19 @@ class AnchorSelection(TokenSelection):
         """Return the best `num_queries` tokens, or all tokens if there are fewer."""
         anchors = anchor_boxes(memory, self.finest_side)
         inside = self.inside(anchors)
-        tokens = self.prepare(memory.tokens * inside)
-        logits = at_least_single(self.class_head(tokens))
-        priority = logits.detach().amax(-1)
+        every, every_logits = self.scored(memory.tokens.detach() * inside)
+        priority = every_logits.detach().amax(-1)
         if memory.valid is not None:
             priority = priority.masked_fill(~memory.valid, float("-inf"))
         best, real = self.best(priority, memory)
-        content = chosen_rows(tokens, best)
+        if torch.is_grad_enabled():
+            chosen = chosen_rows(memory.tokens, best) * chosen_rows(inside, best)
+            content, logits = self.scored(chosen)
+        else:
+            content, logits = chosen_rows(every, best), chosen_rows(every_logits, best)
         boxes = self.box_step(content, chosen_rows(anchors, best))
         boxes = torch.where(chosen_rows(inside, best), boxes, 1.0)
-        return EncoderProposals(content.detach(), chosen_rows(logits, best), boxes, real)
+        return EncoderProposals(content.detach(), logits, boxes, real)
 
     @classmethod
     def inside(cls, anchors: Float[Tensor, "B N 4"]) -> Bool[Tensor, "B N 1"]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from setmatch.models.layers.cells import Cells
 from setmatch.models.layers.deformable_attention import PointAttention
 from setmatch.models.layers.hybrid_encoder import Memory
-from setmatch.models.layers.point_sampling import sample_nearest
+from setmatch.models.layers.point_sampling import sample_levels, sample_nearest
 from setmatch.ops.precision import at_least_single
 
 
@@ -42,22 +42,12 @@ class ValueSampling(PointAttention):
     ) -> Float[Tensor, "B Q D"]:
         """Return for every query the weighted sum of the values at its points; 0 outside."""
         places, weights = self.sampling_points(query, cxcywh, memory)
-        sizes = [height * width for height, width in memory.shapes]
-        levels = zip(
-            torch.split(value, sizes, dim=1),
-            memory.shapes,
-            torch.split(places, self.points, dim=3),
-            torch.split(weights, self.points, dim=3),
-            memory.cells or [None] * len(sizes),
-            strict=True,
-        )
-        output = torch.zeros_like(query, dtype=value.dtype)
-        for tokens, shape, level_places, level_weights, cells in levels:
-            if cells is not None:
-                level_places = self.on_map(level_places, cells)
-            one_level = level_places[:, :, :, None], level_weights[:, :, :, None]
-            output = output + self.sample(tokens, *one_level, (shape,))
-        return output
+        level_places: Sequence[Tensor] = torch.split(places, self.points, dim=3)
+        if memory.cells is not None:
+            levels = zip(level_places, memory.cells, strict=True)
+            level_places = [self.on_map(level, cells) for level, cells in levels]
+        level_weights = torch.split(weights, self.points, dim=3)
+        return sample_levels(value, level_places, level_weights, memory.shapes, self.sample)
 
     def on_map(self, places: Float[Tensor, "B Q H P 2"], cells: Cells) -> Tensor:
         """Return places on images as places on the padded map, both as fractions."""
