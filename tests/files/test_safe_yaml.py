@@ -74,3 +74,35 @@ def test_a_value_larger_than_memory_is_shown():
         value = [value] * 10
     assert short(value) == "[" * 57 + "..."
     assert short([10**5000]) == "[int]"
+
+
+@pytest.mark.parametrize("value", ["1:30", "23:59:59", "-1:30.5", "1" + ":59" * 20_000 + ".5"])
+def test_times_are_texts(value: str):
+    """YAML 1.1 has numbers to the base of 60, whose time grows with the square of their length."""
+    assert parse_yaml(f"a: {value}") == {"a": value}
+    assert parse_yaml(f"[{value}]", unique_keys=True) == [value]
+
+
+@pytest.mark.parametrize("digits", ["9", "-9", "0xf", "0b1", "07", "9_", "9.5"])
+def test_numbers_are_read_up_to_a_length_that_python_can_print(digits: str):
+    assert isinstance(parse_yaml(f"[{digits}0]")[0], int | float)
+    with pytest.raises(YamlError, match="a number of [0-9,]+ letters"):
+        parse_yaml(f"[{digits}{'1' * 4300}]")
+
+
+@pytest.mark.parametrize(
+    "text", ["a: 1\na: 2", "x: {b: 1, c: 2, b: 1}", "1: a\n1.0: b", ".nan: 1\n.nan: 2"]
+)
+def test_a_key_that_is_there_twice_is_refused_on_request(text: str):
+    assert parse_yaml(text)
+    with pytest.raises(YamlError, match="duplicate key"):
+        parse_yaml(text, unique_keys=True)
+
+
+@pytest.mark.parametrize("unique_keys", [False, True])
+def test_merged_keys_are_those_of_yaml(unique_keys: bool):
+    """Own keys replace merged ones, and those of the first mapping those of the others."""
+    text = "a: &a {x: 1, y: 1}\nb: &b {y: 2, z: 2}\nc: {<<: [*a, *b], x: 3}\nd: {<<: *b, z: 4}"
+    tree = parse_yaml(text, unique_keys)
+    assert tree["c"] == {"x": 3, "y": 1, "z": 2}
+    assert tree["d"] == {"y": 2, "z": 4}

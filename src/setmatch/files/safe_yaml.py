@@ -5,7 +5,11 @@ from typing import Any
 
 import yaml
 
+from setmatch.errors import short
+
 _MAX_VALUES = 1_000_000  # with every alias replaced by what it stands for
+_LONGEST_NUMBER = 1000  # letters
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 class YamlError(Exception):
@@ -13,7 +17,11 @@ class YamlError(Exception):
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, which replaces no alias until it knows how many values there will be."""
+    """The safe loader, which replaces no alias until it knows how many values there will be.
+
+    Numbers have no colons: YAML 1.1 reads 1:30 as 90, which YAML 1.2 has given up, and takes time
+    that grows with the square of their length.
+    """
 
     def compose_document(self) -> yaml.Node | None:
         """Return the nodes of a document. Raises yaml.YAMLError where aliases make too many."""
@@ -22,18 +30,37 @@ class _Loader(yaml.SafeLoader):
             _count(root, {})
         return root
 
+    def number(self, node: yaml.ScalarNode) -> int | float | str:
+        """Return a number, or the text with a colon. Raises yaml.YAMLError for an endless one."""
+        text = str(self.construct_scalar(node))
+        if ":" in text:
+            return text
+        if len(text) > _LONGEST_NUMBER:
+            problem = f"a number of {len(text):,} letters"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        if node.tag.endswith(":int"):
+            return self.construct_yaml_int(node)
+        return self.construct_yaml_float(node)
+
+
+for kind in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{kind}", _Loader.number)
+
 
 class _UniqueKeyLoader(_Loader):
     """Refuses duplicate keys, of which YAML would drop the first."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """Return the mapping of `node`. Raises yaml.YAMLError for a duplicate key."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for index, (key, (node_of_key, _)) in enumerate(zip(keys, node.value, strict=True)):
-            if key in keys[:index]:
-                raise yaml.MarkedYAMLError(
-                    problem=f"duplicate key {key!r}", problem_mark=node_of_key.start_mark
-                )
+        seen: set[Hashable] = set()
+        for inner, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if inner.tag == _MERGE:
+                continue  # what it merges, the mapping's own keys replace
+            key = self.construct_object(inner, deep=True)
+            if key in seen:
+                problem = f"duplicate key {short(key)}"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=inner.start_mark)
+            seen.add(key)
         return super().construct_mapping(node, deep)
 
 
@@ -50,7 +77,7 @@ def parse_yaml(text: str, unique_keys: bool = False) -> Any:
         finally:
             loader.dispose()
     # An impossible date or number, too deeply nested, or a key that is a list inside a list.
-    except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
+    except (ArithmeticError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
         raise YamlError(" ".join(str(error).split())[:500]) from None
 
 
