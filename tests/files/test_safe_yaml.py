@@ -86,7 +86,7 @@ def test_times_are_texts(value: str):
 @pytest.mark.parametrize("digits", ["9", "-9", "0xf", "0b1", "07", "9_", "9.5"])
 def test_numbers_are_read_up_to_a_length_that_python_can_print(digits: str):
     assert isinstance(parse_yaml(f"[{digits}0]")[0], int | float)
-    with pytest.raises(YamlError, match="a number of [0-9,]+ letters"):
+    with pytest.raises(YamlError, match=r"a number of 4,30\d letters"):
         parse_yaml(f"[{digits}{'1' * 4300}]")
 
 

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from setmatch.errors import WeightsError
+from setmatch.models.load import read as load_weights
+from setmatch.models.weights.fit import fit
 from setmatch.models.weights.tensor_files import read_pickle, require_plain_tensors
 
 HUGE = 20_000_000_000  # bytes; more than a test may touch
@@ -113,3 +115,20 @@ def test_code_that_is_refused_comes_with_advice(tmp_path: Path):
     torch.save({"model": {"a": re.compile("a")}}, tmp_path / "a.pth")
     with pytest.raises(WeightsError, match=r"would run re\._compile.*model\.state_dict\(\)"):
         read(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("beside", [{}, {"class_embed.weight": torch.ones(3, 4)}])
+def test_a_tensor_with_an_endless_name_is_shown_by_its_beginning(
+    tmp_path: Path, beside: dict[str, torch.Tensor]
+):
+    torch.save({"model": beside | {"x" * 10**6: torch.ones(1)}}, tmp_path / "a.pth")
+    with pytest.raises(WeightsError) as caught:
+        load_weights(tmp_path / "a.pth")
+    assert len(str(caught.value)) < 1000 + len(str(tmp_path))
+
+
+def test_an_unknown_tensor_of_our_own_layout_is_shown_by_its_beginning():
+    card = load_weights("scenes_n").card
+    with pytest.raises(WeightsError, match=r"x is unknown|is missing") as caught:
+        fit(card, {"x" * 10**6: torch.ones(1)}, "a file")
+    assert len(str(caught.value)) < 1000

@@ -20,8 +20,9 @@ OUTSIDE = "box outside the image: left out of training"
 CROSSES = "box crosses the image's edge: clipped in training"
 SWAPPED = "corners swapped: put in order"
 FRACTIONS = "box within a pixel at the left top, as if in fractions of the image: left out"
+NO_BOX = "no box of four numbers, and no segmentation: left out"
 # If more than a tenth of all boxes has one of these, it is no flaw of single boxes.
-BOX_FLAWS = (NOT_FINITE, NEGATIVE, FLAT, OUTSIDE, CROSSES, SWAPPED, FRACTIONS)
+BOX_FLAWS = (NO_BOX, NOT_FINITE, NEGATIVE, FLAT, OUTSIDE, CROSSES, SWAPPED, FRACTIONS)
 TURNED = "box turned by its rotation: read as the box around it"
 
 

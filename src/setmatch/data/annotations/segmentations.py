@@ -111,7 +111,7 @@ def parse_segmentations(
         try:
             polygons = decode(text) if text else []
         except (msgspec.MsgspecError, RecursionError, UnicodeError):
-            runs = _normalized_run_lengths(bytes(text))
+            runs = normalized_run_lengths(bytes(text))
             flaw = run_lengths_flaw(runs, size_px_of and size_px_of(number)) if runs else ""
             if flaw:
                 note(number, _short(text), flaw)
@@ -155,7 +155,7 @@ def _without_infinite(segmentations: Segmentations, note: Note) -> Segmentations
     )
 
 
-def _normalized_run_lengths(text: bytes) -> bytes:
+def normalized_run_lengths(text: bytes) -> bytes:
     """Return COCO run lengths {"counts": text or list, "size": [h, w]} as JSON; b"" for others."""
     try:
         tree = json.loads(text)

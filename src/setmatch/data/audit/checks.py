@@ -16,7 +16,7 @@ from setmatch.data.audit.statistics import Objects, objects_of, resize_scales
 from setmatch.data.batches.random_tile import RandomTile, tile_of
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.formats.written_paths import fold
-from setmatch.errors import DataError
+from setmatch.errors import DataError, short
 from setmatch.setting_values import TileSide
 from setmatch.structures.metadata import Preprocessing
 
@@ -187,7 +187,7 @@ def _similar_classes(splits: Mapping[str, DetectionDataset]) -> Iterator[Finding
             similar.setdefault(alike, {}).setdefault(name, []).append(split)
     for names in similar.values():
         if len(names) > 1:
-            shown = [f"{name!r} in {' and '.join(where)}" for name, where in names.items()]
+            shown = [f"{short(name)} in {' and '.join(where)}" for name, where in names.items()]
             yield Finding(
                 "note",
                 "class names that differ only in case or blanks",
@@ -326,19 +326,23 @@ def _classes(
             if count and name not in known:
                 kind = "class without a training object"
                 action = "never detected, so its AP will be 0"
-                yield Finding("note", kind, action, split, value=f"{name!r}: {_objects(count)}")
+                yield Finding(
+                    "note", kind, action, split, value=f"{short(name)}: {_objects(count)}"
+                )
             if not count and name in known:
                 action = f"its AP cannot be measured on {split}"
-                yield Finding("note", "class missing from a split", action, split, value=repr(name))
+                yield Finding(
+                    "note", "class missing from a split", action, split, value=short(name)
+                )
         return
     for name, count in counts.items():
         if not count:
             action = "the model cannot learn it; delete the class, or add images of it"
-            yield Finding("note", "class without a box", action, split, value=repr(name))
+            yield Finding("note", "class without a box", action, split, value=short(name))
         elif count < FEW_OBJECTS:
             kind = f"class with fewer than {FEW_OBJECTS} objects"
             action = "too few to learn from; add images, or merge it with another class"
-            yield Finding("note", kind, action, split, value=f"{name!r}: {_objects(count)}")
+            yield Finding("note", kind, action, split, value=f"{short(name)}: {_objects(count)}")
 
 
 def _objects(count: int) -> str:

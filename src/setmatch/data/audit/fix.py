@@ -17,6 +17,7 @@ import numpy as np
 from setmatch.data.cache.cache import cached
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.discovery import DiscoveredDataset
+from setmatch.data.formats.coco.boxes import ROTATIONS
 from setmatch.data.formats.coco.write import coco_tree, polygons
 from setmatch.data.ragged import unpack
 from setmatch.errors import DataError
@@ -183,7 +184,8 @@ def _annotation(record: Record, dataset: DetectionDataset, row: int) -> Record |
     area = _number(record.get("area"))
     if not (math.isfinite(area) and area >= 0):
         valid["area"] = area = float(dataset.area_px[row])
-    written = [*map(_number, record.get("bbox") or ())]
+    box = record.get("bbox")
+    written = [*map(_number, box)] if isinstance(box, list) else []
     if [x, y, w, h] != written:  # of another convention, turned, or absent beside polygons
         valid |= {"bbox": [x, y, w, h], "area": float(dataset.area_px[row])}
         area = valid["area"]
@@ -206,8 +208,8 @@ def _without_rotation(record: Record) -> Record:
     """Return what replaces the rotation of a box that is read as the box around the turned one."""
     valid: Record = {}
     attributes = record.get("attributes")
-    if isinstance(attributes, dict) and _is_turned(attributes.get("rotation")):
-        valid["attributes"] = {k: v for k, v in attributes.items() if k != "rotation"}
+    if isinstance(attributes, dict) and any(_is_turned(attributes.get(key)) for key in ROTATIONS):
+        valid["attributes"] = {k: v for k, v in attributes.items() if k not in ROTATIONS}
     if _is_turned(record.get("rotation")):
         valid["rotation"] = None
     return valid

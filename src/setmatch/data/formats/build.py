@@ -37,6 +37,10 @@ class ImageTable:
     notes: tuple[str, ...] = ()  # on the folders that they were found in
     unread: tuple[UnreadableFile, ...] = ()  # of the absent ones
 
+    def size_px_by_id(self) -> dict[int, tuple[int, int]]:
+        """Return the (height, width) of each image."""
+        return dict(zip(self.ids.tolist(), map(tuple, self.sizes_px.tolist()), strict=True))
+
 
 _POLYGONS = 2000  # with which boxes are compared
 _NOT_WRITTEN = (float("nan"),) * 4

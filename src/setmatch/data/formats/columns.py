@@ -41,7 +41,7 @@ class Records:
         """Return the list `key` of a file; raises DataError when it is not a list of objects."""
         rows = tree.get(key)
         if rows is None:
-            found = ", ".join(repr(name) for name in list(tree)[:8]) or "nothing"
+            found = ", ".join(short(name) for name in list(tree)[:8]) or "nothing"
             raise DataError(
                 f"{file}: no list {key!r} as COCO files have, but {found}; add it, or name the "
                 "file that has it"
@@ -174,6 +174,11 @@ def _number(value: object) -> float:
         return float(value)
     except OverflowError:
         return float("inf")
+
+
+def is_quadruple(value: object) -> bool:
+    """Return whether a value is a list of four numbers; null may stand for one."""
+    return _quadruple(value) is not None
 
 
 def _quadruple(value: object) -> list[float] | None:

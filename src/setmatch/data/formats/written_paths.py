@@ -16,6 +16,7 @@ from setmatch.data.images.image_paths import SUFFIXES
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _DRIVE = re.compile(r"[A-Za-z]:")
+_MOST_PARTS = 256  # more than any file system has; all tails of more would be tried for minutes
 _SUSPICIOUS = re.compile(r"[/\\:\0]|\.\.")
 
 
@@ -28,6 +29,8 @@ def fold(name: str) -> str:
 
 def is_plain(name: str) -> bool:
     """Return whether a name is a path inside a folder, with slashes, as it stands."""
+    if name.count("/") >= _MOST_PARTS:
+        return False
     if not _SUSPICIOUS.search(name):
         return True
     parts = name.split("/")
@@ -40,7 +43,8 @@ def written_parts(written: str) -> tuple[str, ...]:
     """Return the folders and the file that a path names, whichever machine wrote it.
 
     Both kinds of slashes divide. Hosts, drives, "." and ".." are dropped, and so is what a URL has
-    behind its path, unless it names the file, as Label Studio's ?d=images/a.png does.
+    behind its path, unless it names the file, as Label Studio's ?d=images/a.png does. Of very many
+    parts, only the last count.
     """
     text = written
     if "?d=" in text or ("://" in text and _URL.match(text)):
@@ -51,7 +55,9 @@ def written_parts(written: str) -> tuple[str, ...]:
             pass
         else:
             text = inner[0] if inner else unquote(url.path)
-    parts = text.replace("\\", "/").split("/")
+    parts = text.replace("\\", "/").rsplit("/", _MOST_PARTS)
+    if len(parts) > _MOST_PARTS:
+        parts = parts[1:]
     if _DRIVE.match(parts[0]):
         parts[0] = parts[0][2:]
     return tuple(part for part in parts if part not in ("", ".", "..") and not _is_drive(part))

@@ -68,7 +68,7 @@ def fit(card: ModelCard, state: State, source: str) -> FittingWeights:
 
 def _differences(expected: Mapping[str, Tensor], actual: State) -> str:
     problems = [f"{key} is missing" for key in expected if key not in actual]
-    problems += [f"{key} is unknown" for key in actual if key not in expected]
+    problems += [f"{key[:200]} is unknown" for key in actual if key not in expected]
     for key, value in actual.items():
         if key not in expected:
             continue

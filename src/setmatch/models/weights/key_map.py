@@ -146,7 +146,7 @@ def _rename(state: State, pairs: Table) -> State:
                 renamed[target.format(**match.groupdict())] = value
                 break
         else:
-            raise WeightsError(f"tensor {key}: this layout has no name for it")
+            raise WeightsError(f"tensor {key[:200]}: this layout has no name for it")
     return renamed
 
 

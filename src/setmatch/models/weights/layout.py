@@ -117,6 +117,6 @@ def _left_out(state: State, prefix: str, kept: int) -> tuple[str, ...]:
     if not others:
         return ()
     return (
-        f"read the {kept} tensors below {prefix!r}; left out {len(others)} others, such as "
+        f"read the {kept} tensors below {short(prefix)}; left out {len(others)} others, such as "
         f"{short(others[0])}",
     )

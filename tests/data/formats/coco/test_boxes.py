@@ -9,14 +9,19 @@ import pytest
 from PIL import Image
 
 from setmatch.data.annotations.box_convention import BoxConvention
+from setmatch.data.audit.checks import check_annotations
+from setmatch.data.audit.fix import fix_coco
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.formats.coco.read import read_coco
 from setmatch.data.formats.coco.read_panoptic import read_panoptic
-from setmatch.errors import DataError
+from setmatch.data.open import open_dataset
+from setmatch.structures.metadata import Preprocessing
 from small_coco import Change, edited, object_, read, write_images
+from written_boxes import random_boxes, write_set
 
 TURNED = "box turned by its rotation: read as the box around it"
 NO_NUMBER = "rotation that is no number: read as 0"
+ROTATION_KEYS = ["rotation", "Rotation", "ROTATION"]
 BOX = [6, 4, 30, 20]  # of a 60 × 40 image
 
 
@@ -38,7 +43,7 @@ def found(dataset: DetectionDataset) -> tuple[list[float], list[tuple[Any, ...]]
     return dataset.xywh_px[0].round(2).tolist(), fixes
 
 
-@pytest.mark.parametrize("key", ["rotation", "Rotation", "ROTATION"])
+@pytest.mark.parametrize("key", ROTATION_KEYS)
 def test_the_attribute_may_be_written_in_capitals(folder: Path, key: str):
     dataset = read(folder, edited(object_(0, attributes={key: 90})))
     assert found(dataset)[0] == [11, -1, 20, 30]
@@ -86,17 +91,71 @@ def test_the_hull_of_a_triangle_at_three_corners_is_turned_already(folder: Path)
     assert read_as == [BOX, [11, -1, 20, 30]]
 
 
-@pytest.mark.parametrize("absent", [None, []])
-def test_an_object_without_a_box_has_that_around_its_polygons(folder: Path, absent: Any):
-    polygons = [[6, 4, 20, 4, 20, 9], [30, 5, 36, 24, 31, 20]]
-    turned = {"rotation": 90, "attributes": {"rotation": 45}}  # the polygons are, too
+NO_BOX = "no box of four numbers, and no segmentation: left out"
+POLYGONS = [[6, 4, 20, 4, 20, 9], [30, 5, 36, 24, 31, 20]]
+RUNS = {"size": [40, 60], "counts": [244, *([20, 20] * 29), 20, 976]}  # the pixels of BOX
+
+
+@pytest.mark.parametrize("absent", [None, [], [1, 2], ["6", "4", "30", "20"], {}, "6 4 30 20", 6])
+@pytest.mark.parametrize(
+    "segmentation", [POLYGONS, RUNS, [[1, 2], *POLYGONS]], ids=["polygons", "runs", "a bad one"]
+)
+def test_an_object_without_a_box_has_that_around_its_segmentation(
+    folder: Path, absent: Any, segmentation: Any
+):
+    turned = {"rotation": 90, "attributes": {"rotation": 45}}  # the segmentation is, too
     for more in ({}, turned):
-        dataset = read(folder, edited(object_(0, bbox=absent, segmentation=polygons, **more)))
+        dataset = read(folder, edited(object_(0, bbox=absent, segmentation=segmentation, **more)))
         assert dataset.xywh_px[0].tolist() == BOX
-    assert "absent: the box around its polygons" in dataset.fix_counts
-    for none in ([], [[1, 2, 3, 4]], "x", {"counts": "1", "size": [40, 60]}, [["a"]], None):
-        with pytest.raises(DataError, match=r"annotations\[0\] \(id 1\).*list of four numbers"):
-            read(folder, edited(object_(0, bbox=absent, segmentation=none)))
+        assert dataset.fix_counts["no box: the box around its segmentation"] == 1
+        assert NO_BOX not in dataset.fix_counts
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        *([], [[1, 2, 3, 4]], "x", [["a"]], None, {}, {"counts": "1", "size": [40, 60]}),
+        {"size": [60, 40], "counts": [0, 2400]},  # of another image
+        {"size": [40, 60], "counts": [2400]},  # nothing
+    ],
+    ids=str,
+)
+def test_an_object_without_box_and_segmentation_is_left_out_alone(folder: Path, segmentation: Any):
+    dataset = read(folder, edited(object_(0, bbox=None, segmentation=segmentation)))
+    assert dataset.fix_counts[NO_BOX] == 1
+    assert len(dataset.xywh_px) == 2
+    assert dataset.annotations_read == 3
+
+
+def test_polygons_do_not_stand_in_for_boxes_of_another_convention(folder: Path):
+    """They may be of another unit."""
+    read(folder, edited(object_(0, bbox=None, segmentation=POLYGONS)))
+    dataset = read_coco(folder / "set.json", boxes=BoxConvention("xyxy", "pixels"))
+    assert dataset.fix_counts[NO_BOX] == 1
+
+
+@pytest.mark.parametrize(("boxless", "severity"), [(1, "fixed"), (3, "fixed"), (4, "error")])
+def test_more_than_a_tenth_without_a_box_is_no_single_mistake(tmp_path: Path, boxless, severity):
+    values = random_boxes(0, 30)
+    more = [{"bbox": None} if row < boxless else {} for row in range(30)]
+    dataset = open_dataset(write_set(tmp_path, "coco", values, more=more), "train")
+    findings = check_annotations({"train": dataset}, 10, Preprocessing())
+    found = [each for each in findings if each.kind.startswith("no box")]
+    assert [each.severity for each in found] == [severity] * boxless
+
+
+TURNS = [*({"attributes": {key: 90}} for key in ROTATION_KEYS), {"rotation": 90}]
+
+
+@pytest.mark.parametrize("change", TURNS, ids=str)
+def test_a_fixed_copy_of_a_turned_box_is_not_turned_again(folder: Path, change: dict[str, Any]):
+    dataset = read(folder, edited(object_(0, bbox=[10, 5, 20, 10], **change)))
+    assert dataset.xywh_px[0].round(6).tolist() == [15, 0, 10, 20]
+    fixed, _ = fix_coco(json.loads((folder / "set.json").read_text()), dataset)
+    (folder / "fixed.json").write_text(json.dumps(fixed))
+    again = read_coco(folder / "fixed.json")
+    assert again.fixes == ()
+    assert again.xywh_px.tolist() == dataset.xywh_px.tolist()
 
 
 @pytest.mark.parametrize("rotation", ["left", True, [90], {}, float("nan"), float("inf"), 10**400])

@@ -28,6 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 NOT_FINITE, NEGATIVE = "box not finite: left out", "box of negative width or height: left out"
+NO_BOX = "no box of four numbers, and no segmentation: left out"
 FLAT = "box without area: left out of training"
 OUTSIDE = "box outside the image: left out of training"
 OVER = "box crosses the image's edge: clipped in training"
@@ -64,6 +65,22 @@ FIXED: Mapping[str, tuple[Change, Expected]] = {
     **{
         f"box {kind}": (object_(1, bbox=box), ("a.png", 2, f"bbox [{value}]", done))
         for kind, (box, value, done) in BOXES.items()
+    },
+    "no box": (without("annotations", 1, "bbox"), ("a.png", 2, "bbox None", NO_BOX)),
+    **{
+        f"box {kind}": (object_(1, bbox=box), ("a.png", 2, f"bbox {box!r}", NO_BOX))
+        for kind, box in {
+            "null": None,
+            "empty": [],
+            "of three": [1, 2, 3],
+            "of five": [1, 2, 3, 4, 5],
+            "of texts": ["1", "2", "3", "4"],
+            "of points": [[1, 2], [3, 4]],
+            "of booleans": [True, 2, 3, 4],
+            "an object": {"x": 1},
+            "a text": "1 2 3 4",
+            "a number": 7,
+        }.items()
     },
     "no annotation id": (
         without("annotations", 0, "id"),
@@ -201,7 +218,7 @@ def test_each_harmless_flaw_is_fixed_and_reported_once(
     assert (fix.file, fix.annotation, fix.value, fix.description) == expected
     assert dataset.fix_counts == {fix.description: 1}
     assert len(np.unique(dataset.annotation_ids)) == len(dataset.annotation_ids)
-    gone = expected[3] in (NOT_FINITE, NEGATIVE) or expected[3].startswith("of an image")
+    gone = expected[3] in (NOT_FINITE, NEGATIVE, NO_BOX) or expected[3].startswith("of an image")
     assert len(dataset.annotation_ids) == 3 - gone + (expected[3].endswith("kept"))
     assert [dataset.name(number) for number in range(3)] == list(IMAGE_NAMES)
     assert len(set(dataset.categories.names)) == 2

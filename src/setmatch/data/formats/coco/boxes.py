@@ -1,24 +1,31 @@
 """COCO boxes as they are meant: of another convention where the user says so, and turned ones."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import hotcoco
 import msgspec
 import numpy as np
 from jaxtyping import Float64, Int32
 
 from setmatch.data.annotations.box_convention import XYWH_PX, BoxConvention
 from setmatch.data.annotations.boxes_in_pixels import to_xywh_px, turned_xywh_px
-from setmatch.data.annotations.cleaning import NO_ID, TURNED, AnnotationTable
+from setmatch.data.annotations.cleaning import NO_BOX, NO_ID, TURNED, AnnotationTable
 from setmatch.data.annotations.misread_boxes import WrittenBoxes
-from setmatch.data.annotations.segmentations import Segmentations
+from setmatch.data.annotations.segmentations import (
+    Segmentations,
+    normalized_run_lengths,
+    run_lengths_flaw,
+)
 from setmatch.data.dataset import AnnotationFix
-from setmatch.data.formats.columns import Records
+from setmatch.data.formats.columns import Records, is_quadruple
 from setmatch.errors import short
 
 # Polygons with larger coordinates are in pixels although boxes are not, in sides of the image.
 _LARGEST_FRACTION = 2.0
 _HULL_TOLERANCE_PX = 1.0
+ROTATIONS = ("rotation", "Rotation", "ROTATION")  # attributes that turn a box
 
 
 def written_boxes(rows: AnnotationTable, count: int, boxes: BoxConvention | None) -> WrittenBoxes:
@@ -70,22 +77,64 @@ def _in_pixels(
     return replace(segmentations, points_px=points * scale_px.repeat(points_per_annotation, axis=0))
 
 
-def fill_boxes(records: Records, boxes: BoxConvention | None, fixes: list[AnnotationFix]) -> None:
-    """Give objects without a box, but with polygons, the box around these.
+def fill_boxes(
+    records: Records,
+    sizes_px: Mapping[int, tuple[int, int]],
+    boxes: BoxConvention | None,
+    fixes: list[AnnotationFix],
+) -> dict[int, str]:
+    """Give objects without a box the box around their segmentation; `sizes_px` are by image id.
 
-    Not where boxes are of another convention, in which polygons may be of another unit.
+    Returns what the others have instead, by position; their box becomes NaN. Segmentations do not
+    help where boxes are of another convention, since they may be of another unit.
     """
-    filled = []
-    for position, record in enumerate(records.rows if boxes in (None, XYWH_PX) else ()):
-        points = _points(record.segmentation) if record.bbox in (None, []) else None
-        if points is not None:
-            low, high = points.min(axis=0), points.max(axis=0)
-            record.bbox = [*low.tolist(), *(high - low).tolist()]
-            record.rotation = record.attributes = None  # polygons are of the object as it is turned
+    filled, missing = [], {}
+    for position, record in enumerate(records.rows):
+        if is_quadruple(record.bbox):
+            continue
+        around = None
+        if boxes in (None, XYWH_PX):
+            size_px = sizes_px.get(record.image_id) if type(record.image_id) is int else None
+            around = _box_around(record.segmentation, size_px)
+        if around is None:
+            missing[position] = f"bbox {short(record.bbox)}"
+            record.bbox = [float("nan")] * 4
+        else:
             filled.append(position)
+            record.bbox = around
+            record.rotation = record.attributes = None  # it is of the object as it is turned
     if filled:
         value = records.describe("bbox", filled)
-        fixes.append(AnnotationFix.of_many(value, "absent: the box around its polygons"))
+        fixes.append(AnnotationFix.of_many(value, "no box: the box around its segmentation"))
+    return missing
+
+
+def without_boxless(
+    rows: AnnotationTable,
+    missing: Mapping[int, str],
+    names: Sequence[str],
+    fixes: list[AnnotationFix],
+) -> AnnotationTable:
+    """Return the rows that have a box; record each other one in `fixes`."""
+    boxless = np.isin(rows.origin, list(missing))
+    for row in np.flatnonzero(boxless).tolist():
+        id_ = None if rows.ids[row] == NO_ID else int(rows.ids[row])
+        value = missing[int(rows.origin[row])]
+        fixes.append(AnnotationFix(names[rows.image[row]], id_, value, NO_BOX))
+    return rows.take(~boxless)
+
+
+def _box_around(text: msgspec.Raw, size_px: tuple[int, int] | None) -> list[float] | None:
+    """Return x, y, width and height of a segmentation; None where it shows nothing."""
+    points = _points(text)
+    if points is not None:
+        low, high = points.min(axis=0), points.max(axis=0)
+        return [*low.tolist(), *(high - low).tolist()]
+    runs = normalized_run_lengths(bytes(text))
+    if not runs or size_px is None or run_lengths_flaw(runs, size_px):
+        return None
+    box: list[float] = hotcoco.mask.to_bbox(json.loads(runs)).tolist()
+    return box if min(box[2:]) > 0 else None
 
 
 def _points(text: msgspec.Raw) -> Float64[np.ndarray, "P 2"] | None:
@@ -94,9 +143,8 @@ def _points(text: msgspec.Raw) -> Float64[np.ndarray, "P 2"] | None:
         polygons = msgspec.json.decode(text, type=list[list[float]])
     except (msgspec.MsgspecError, RecursionError, UnicodeError):
         return None
-    if not polygons or any(len(each) < 6 or len(each) % 2 for each in polygons):
-        return None
-    return np.concatenate([np.array(each).reshape(-1, 2) for each in polygons])
+    whole = [each for each in polygons if len(each) >= 6 and not len(each) % 2]
+    return np.concatenate([np.array(each).reshape(-1, 2) for each in whole]) if whole else None
 
 
 def rotations(
@@ -111,9 +159,7 @@ def rotations(
     for row, origin in enumerate(rows.origin.tolist()):
         value = beside[origin]
         if type(attributes[origin]) is dict:
-            keys = [
-                key for key in ("rotation", "Rotation", "ROTATION") if key in attributes[origin]
-            ]
+            keys = [key for key in ROTATIONS if key in attributes[origin]]
             value = attributes[origin][keys[0]] if keys else value
         number = _number(value)
         if number is not None:

@@ -5,6 +5,7 @@ iscrowd, area or image size, numbers written as text, entries listed twice, clas
 Refused: anything that could teach the wrong thing, such as a category that is not listed.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from setmatch.data.formats.coco.boxes import (
     in_convention,
     rotations,
     turn,
+    without_boxless,
     written_boxes,
 )
 from setmatch.data.formats.coco.fast_read import parse_flawless
@@ -135,14 +137,17 @@ def _read_any(source: Path, area: SearchArea, boxes: BoxConvention | None) -> De
     categories = read_categories(lists["categories"], fixes)
     image_table = read_images(lists["images"], area, fixes)
     records = lists["annotations"]
-    fill_boxes(records, boxes, fixes)
+    missing = fill_boxes(records, image_table.size_px_by_id(), boxes, fixes)
     rows = read_rows(records, image_table, categories, fixes)
+    count = len(rows.ids)
+    rows = without_boxless(rows, missing, image_table.names, fixes)
     segmentations = _segmentations(records, rows, image_table, fixes)
     written = written_boxes(rows, len(records), boxes)
     rows, segmentations = in_convention(rows, segmentations, image_table.sizes_px, boxes)
     degrees = rotations(records, rows, image_table.names, fixes)
     rows = turn(rows, segmentations, degrees, image_table.names, fixes)
-    return assemble(source, image_table, categories, rows, segmentations, fixes, written=written)
+    dataset = assemble(source, image_table, categories, rows, segmentations, fixes, written=written)
+    return replace(dataset, annotations_read=count)
 
 
 def read_categories(records: Records, fixes: list[AnnotationFix]) -> Categories:
