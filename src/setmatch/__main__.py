@@ -1,7 +1,19 @@
-"""`python -m setmatch` is the command line, also under torchrun."""
+"""`python -m setmatch` is the command line, also under torchrun; `setmatch` runs the same."""
 
 import sys
 
-from setmatch.cli import main
+from setmatch.interruption import Interruption
 
-sys.exit(main())
+
+def run() -> int:
+    """Run the command line of this process, and return its exit code, also after a signal."""
+    code = 1  # unless it ends by itself
+    with Interruption() as interruption:
+        from setmatch.cli import main  # takes a moment, which a signal may interrupt, too
+
+        code = main()
+    return interruption.finish(code)
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -107,7 +108,7 @@ def test_each_change_of_the_model_has_its_own_file(
 def test_a_file_that_another_process_wrote_meanwhile_stays(
     builders: dict[str, Builder], cache: Path
 ):
-    """The slower process uses it, and leaves nothing of its own."""
+    """A process that does not lock, as on a disk without locks: the slower one uses its file."""
     from setmatch.deploy.engine_cache import cached_engine
 
     build, detector = builders["onnxruntime"], sm.load("scenes_n")
@@ -125,13 +126,45 @@ def test_a_file_that_another_process_wrote_meanwhile_stays(
     assert [each.name.split("-")[0] for each in folder.iterdir()] == ["onnx"]
 
 
+def test_one_process_waits_for_another_that_writes_the_same_file(
+    builders: dict[str, Builder], cache: Path
+):
+    """And makes none of its own."""
+    from filelock import FileLock
+
+    folder = detector_folder(sm.load("scenes_n"))
+    (cache / "locks").mkdir(parents=True)
+    opened: list[object] = []
+    with FileLock(cache / "locks" / f"{folder.name}.lock"):
+        waiting = threading.Thread(
+            target=lambda: opened.append(sm.load("scenes_n", engine="onnxruntime"))
+        )
+        waiting.start()
+        waiting.join(0.2)
+        assert builders["onnxruntime"].built == 0
+    waiting.join()
+    assert isinstance(opened[0], OnnxRuntimeEngine)
+    assert builders["onnxruntime"].built == 1
+
+
+def test_what_a_killed_export_left_is_removed_by_the_next_one(
+    builders: dict[str, Builder], cache: Path
+):
+    folder = detector_folder(sm.load("scenes_n"))
+    left = folder / ".writing-1234-0123456789abcdef"
+    left.mkdir(parents=True)
+    (left / "model.onnx").write_bytes(b"half")
+    sm.load("scenes_n", engine="onnxruntime")
+    assert [each.name.split("-")[0] for each in folder.iterdir()] == ["onnx"]
+
+
 def test_a_file_that_fails_is_not_kept(
     builders: dict[str, Builder], cache: Path, fixed: OnnxGraph, with_noise
 ):
     builders["onnxruntime"].graph = with_noise(fixed, "encoder.layers.0.ffn.0.bias")
     with pytest.raises(VerificationError, match=r"encoder.layers.0.ffn.0"):
         sm.load("scenes_n", engine="onnxruntime")
-    assert not [each for each in cache.rglob("*") if each.is_file()]
+    assert not [each for each in (cache / "engines").rglob("*") if each.is_file()]
 
 
 def test_a_full_disk_is_said_of_the_folder_of_the_engine(
@@ -145,7 +178,8 @@ def test_a_full_disk_is_said_of_the_folder_of_the_engine(
     monkeypatch.setattr(OnnxGraph, "save", full)
     with pytest.raises(OSError, match=r"No space left on device: '.*/onnx-[0-9a-f]+'$"):
         sm.load("scenes_n", engine="onnxruntime")
-    assert not [each for each in cache.rglob("*") if each.is_file() or "writing" in each.name]
+    left = [*(cache / "engines").rglob("*")]
+    assert not [each for each in left if each.is_file() or "writing" in each.name]
 
 
 def times(monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float]) -> list[int]:

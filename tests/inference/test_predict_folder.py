@@ -113,6 +113,37 @@ def test_a_diverged_model_leaves_no_incomplete_results(folder: Path):
     assert not (folder / "out/detections.json").exists()
 
 
+class Interrupted(RedFinder):
+    """Ctrl-C comes at the third image."""
+
+    def forward(self, batch: Batch) -> tuple[PredictionGroup, ...]:
+        if len(self.shapes) == 2:
+            raise KeyboardInterrupt
+        return super().forward(batch)
+
+
+def test_ctrl_c_keeps_the_results_of_the_images_until_then(tmp_path: Path):
+    for number in range(5):
+        to_pil(red_box_image(64, 96, BOX)).save(tmp_path / f"{number}.png")
+    out = tmp_path / "out"
+    summary = predict_folder(Interrupted(), [tmp_path], out, 0.7, batch_size=1, progress=False)
+    assert (summary.interrupted, summary.images, summary.detections) == (True, 2, 2)
+    rows = json.loads((out / "detections.json").read_text("utf-8"))
+    assert [row["file_name"] for row in rows] == ["0.png", "1.png"]
+    with (out / "detections.csv").open(newline="", encoding="utf-8") as file:
+        assert len([*csv.DictReader(file)]) == 2
+    drawn = sorted(path.name for path in (out / "drawn").iterdir())
+    assert drawn == ["0.png", "1.png"]
+
+
+def test_ctrl_c_before_the_first_image_leaves_nothing(folder: Path):
+    detector = Interrupted()
+    detector.shapes += [None, None]
+    with pytest.raises(KeyboardInterrupt):
+        predict_folder(detector, [folder / "in"], folder / "out", progress=False)
+    assert not [path for path in folder.glob("out/**/*") if path.is_file()]
+
+
 LATIN_1 = os.fsdecode(b"caf\xe9.png")
 LONG = "a" * 251
 

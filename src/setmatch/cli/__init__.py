@@ -35,6 +35,7 @@ from setmatch.cli.serve import serve
 from setmatch.cli.train import train
 from setmatch.cli.tune import tune
 from setmatch.errors import ConfigError, SetmatchError
+from setmatch.interruption import is_interruption
 
 app = App(
     name="setmatch",
@@ -102,6 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except (SetmatchError, CycloptsError, OSError) as error:
+        if is_interruption(error):
+            return _fail("interrupted", 130)
         if debug:
             raise
         return _fail(_one_line(error), error.exit_code if isinstance(error, SetmatchError) else 2)

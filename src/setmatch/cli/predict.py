@@ -66,7 +66,8 @@ def predict(
     panoptic/. There is no IoU threshold, because these models need no NMS.
 
     For videos, cameras and streams, writes the video with boxes to drawn/, and detections.jsonl
-    with a line for each frame. Ctrl-C ends the command; results up to that frame are complete.
+    with a line for each frame. Ctrl-C ends the command; results up to that image or frame are
+    kept.
 
     With --out NAME.parquet, writes a folder of Parquet files instead, with a row for each detection
     and no images. It works for any number of images. Run the same command again to resume after an
@@ -195,6 +196,7 @@ def predict(
 
 
 def _report_images(summary: "Summary") -> None:
+    """Print the summary; raise KeyboardInterrupt if Ctrl-C ended the images."""
     for _, problem in summary.failed:
         print(f"setmatch: {problem}", file=sys.stderr)
     if summary.unreadable:
@@ -202,6 +204,8 @@ def _report_images(summary: "Summary") -> None:
     if summary.replaced:
         print(f"setmatch: {summary.out}: {summary.replaced}", file=sys.stderr)
     print(f"images: {summary.images}, detections: {summary.detections}, written to {summary.out}")
+    if summary.interrupted:
+        raise KeyboardInterrupt
 
 
 def _report_videos(summary: "VideoSummary") -> None:

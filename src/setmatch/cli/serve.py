@@ -20,7 +20,7 @@ def serve(
     max_wait_ms: float = 5.0,
     queue: int = 64,
     max_mb: float = 20.0,
-    timeout: float = 30.0,
+    timeout: float | None = None,
 ) -> None:
     """Serve a model over HTTP: a page to drop images on, and JSON for programs.
 
@@ -53,12 +53,15 @@ def serve(
     max_mb
         Maximum size of a request, in megabytes.
     timeout
-        Seconds after which a request that still waits gets status 503.
+        Seconds after which a request that still waits gets status 503. Defaults to 30, and to 300
+        with --tiles: an image in tiles takes as long as dozens of images.
     """
     from setmatch.data.images.decoding import chosen_pixel_limit
-    from setmatch.deploy.server.limits import Limits
+    from setmatch.deploy.server.limits import RESPONSE_S, TILED_RESPONSE_S, Limits
     from setmatch.deploy.server.run import read_token, serve
 
+    if timeout is None:
+        timeout = RESPONSE_S if tiles is None else TILED_RESPONSE_S
     serve(
         model,
         engine=engine,

@@ -4,8 +4,12 @@ import hashlib
 import logging
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+
+from filelock import FileLock
 
 from setmatch.deploy.card import exported_card
 from setmatch.deploy.export import write_verified
@@ -13,12 +17,13 @@ from setmatch.deploy.formats import ExportFormat
 from setmatch.deploy.verify import images_to_verify
 from setmatch.errors import ConfigError
 from setmatch.files.manifest import DamagedError, read_manifest, write_manifest
-from setmatch.files.writing import atomic_folder, cache_folder, remove_whole
+from setmatch.files.writing import atomic_folder, cache_folder, remove_leftovers, remove_whole
 from setmatch.inference.engines.exported import ExportedEngine
 from setmatch.models.detector import Detector
+from setmatch.models.weights.resumable_download import LOCKS
 
 log = logging.getLogger("setmatch")
-_ONE_AT_A_TIME = threading.Lock()  # temporary folders are named by the process
+_ONE_AT_A_TIME = threading.Lock()  # a file lock is for processes
 
 
 def cached_engine(detector: Detector, kind: ExportFormat) -> ExportedEngine:
@@ -30,14 +35,15 @@ def cached_file(detector: Detector, kind: ExportFormat) -> Path:
     """Return a verified file of the detector, for images of any size.
 
     The file is written if the cache has none of these weights, this card and these versions of
-    the libraries. Several processes may write one at the same time: the first one stays.
+    the libraries. If another process is writing it, this one waits for it.
     Raises what `export` raises, and OSError if the cache cannot be written.
     """
     kind.require_libraries()
     folder = engine_folder(detector, kind)
-    with _ONE_AT_A_TIME:
-        if not _is_whole(folder):
-            _make(detector, kind, folder)
+    if not _is_whole(folder):
+        with _one_writer(folder.parent):
+            if not _is_whole(folder):  # another one may have written it meanwhile
+                _make(detector, kind, folder)
     if kind.holds_code:
         _require_own(folder)
     return folder / f"model{kind.suffix}"
@@ -53,6 +59,16 @@ def detector_folder(detector: Detector) -> Path:
     """Return the folder in the cache for all that belongs to these weights and this card."""
     card = exported_card(detector, None, False, (), {})
     return cache_folder() / "engines" / f"{card.sha256[:16]}-{_digest(card.to_json())}"
+
+
+@contextmanager
+def _one_writer(folder: Path) -> Iterator[None]:
+    """Let one thread and process write into a folder, and remove what killed ones have left."""
+    locks = cache_folder() / LOCKS
+    locks.mkdir(parents=True, exist_ok=True)
+    with _ONE_AT_A_TIME, FileLock(locks / f"{folder.name}.lock"):
+        remove_leftovers(folder)
+        yield
 
 
 def _digest(text: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from setmatch.errors import ConfigError
+from setmatch.interruption import uninterrupted
 
 _TEMPORARY = ".writing-"
 _REPLACED = ".replaced-"
@@ -92,7 +93,7 @@ def atomic_file(path: Path, durable: bool = True, aside: Path | None = None) -> 
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         # What failed is worth more than that the clean-up fails as well.
-        with suppress(OSError):
+        with uninterrupted(), suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
@@ -121,16 +122,18 @@ def atomic_folder(path: Path, *, replace: bool = False, durable: bool = False) -
         if durable:
             for each in [*temporary.rglob("*"), temporary]:
                 _flush(each)
-        if replace:
-            _replace(path, temporary)
-        else:
-            if path.is_dir():
-                path.rmdir()
-            temporary.rename(path)
+        with uninterrupted():
+            if replace:
+                _replace(path, temporary)
+            else:
+                if path.is_dir():
+                    path.rmdir()
+                temporary.rename(path)
         if durable:
             _flush(path.parent)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with uninterrupted():
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
@@ -151,14 +154,16 @@ def atomic_files(path: Path, *others: Path) -> Iterator[Path]:
         yield folder / path.name
         for each in (*others, path):
             _flush(folder / each.name)
-        for each in (*others, path):
-            (folder / each.name).replace(each)
+        with uninterrupted():
+            for each in (*others, path):
+                (folder / each.name).replace(each)
     except OSError as error:
         if error.filename is not None and not str(error.filename).startswith(str(folder)):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        with uninterrupted():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -42,7 +42,8 @@ def predict_folder(
     `classes` are names or class indices: all results are of these classes. Without `drawn`, there
     are no drawn images.
 
-    Every file is written completely or not at all. An image that cannot be read is listed in the
+    Every file is written completely or not at all. If Ctrl-C ends the run, detections in the
+    images until then are kept. An image that cannot be read is listed in the
     summary; the others are processed. Raises ConfigError if a threshold or the batch size is out of
     range, there is no source or no such class, or another process writes `out`; DataError if a
     source has no image or no image can be read (nothing is written then); and WeightsError if the

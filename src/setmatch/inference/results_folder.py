@@ -25,10 +25,11 @@ from setmatch.data.images.writing import write_image
 from setmatch.errors import ConfigError, DataError
 from setmatch.files.folder_lock import locked
 from setmatch.files.writing import require_folder, write_text
-from setmatch.inference.background import in_background
+from setmatch.inference.background import Task, in_background
 from setmatch.inference.earlier_results import earlier_results, replaced_line
 from setmatch.inference.progress import progress_bar
 from setmatch.inference.tables import csv_text
+from setmatch.interruption import uninterrupted
 from setmatch.structures.metadata import Categories
 
 _DRAWN_FORMATS = {  # others are written as PNG
@@ -86,7 +87,7 @@ class Summary:
 
     `unreadable` says how many these are, and which; it is empty if there are none.
     `replaced` says which results of an earlier run were replaced or remain; it is empty if there
-    were none.
+    were none. `interrupted` means Ctrl-C: the results are those of the images until then.
     """
 
     out: Path
@@ -95,6 +96,7 @@ class Summary:
     failed: tuple[tuple[Path, str], ...]
     replaced: str = ""
     unreadable: str = ""
+    interrupted: bool = False
 
 
 def write_results(
@@ -145,10 +147,9 @@ def _write_results(
     panoptic_images: list[Mapping[str, Any]] = []
     panoptic: list[Mapping[str, Any]] = []
     failed: dict[int, UnreadableFile] = {}
-    with (
-        progress_bar("predicting", len(paths), progress) as advance,
-        in_background(_WRITER_THREADS, _WAITING_IMAGES) as start,
-    ):
+    end: KeyboardInterrupt | None = None
+
+    def detected(start: Callable[[Task], None], advance: Callable[[int], None]) -> None:
         for number, result in detect(paths):
             if isinstance(result, DataError):
                 assert isinstance(result, UnreadableError), "reading an image raises no other"
@@ -167,21 +168,36 @@ def _write_results(
                     drawing = (out / DRAWN, drawn_names[number], number + 1)
                     start(partial(_write_drawn, *drawing, result))
             advance(1)
+
+    try:
+        with (
+            progress_bar("predicting", len(paths), progress) as advance,
+            in_background(_WRITER_THREADS, _WAITING_IMAGES) as start,
+        ):
+            try:
+                detected(start, advance)
+            except KeyboardInterrupt as error:
+                end = error  # what waits to be written is written
+    except KeyboardInterrupt as error:
+        end = error
     if not rows:
-        raise DataError(
+        raise end or DataError(
             f"none of the {len(paths)} images could be read; the first: {failed[min(failed)]}"
         )
-    if panoptic:
-        write_panoptic_json(out / "panoptic.json", panoptic_images, panoptic, categories)
     table = [row for number in sorted(rows) for row in rows[number]]
-    _write_json(out / "detections.json", table)
-    _write_csv(out / "detections.csv", table)
+    with uninterrupted():
+        if panoptic:
+            write_panoptic_json(out / "panoptic.json", panoptic_images, panoptic, categories)
+        _write_json(out / "detections.json", table)
+        _write_csv(out / "detections.csv", table)
     problems = tuple((paths[number], str(failed[number])) for number in sorted(failed))
     unreadable = unreadable_line(failed.values(), len(paths))
     written = {Path(DRAWN, drawn_names[number]) for number in rows if drawn}
     written |= {Path(name) for name in (RESULTS if panoptic else RESULTS[:2])}
     replaced = replaced_line(earlier, written, RESULTS)
-    return Summary(out, len(rows), len(table), problems, replaced, unreadable)
+    return Summary(
+        out, len(rows), len(table), problems, replaced, unreadable, interrupted=end is not None
+    )
 
 
 def _absolute(path: Path) -> Path:

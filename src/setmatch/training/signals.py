@@ -41,6 +41,8 @@ class StopRequest:
 
     def __init__(self) -> None:
         self._received: list[int] = []
+        before = signal.getsignal(signal.SIGINT)
+        self._second = before if callable(before) else signal.default_int_handler
         self._torchrun = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else None
         self._nothing_to_save = False
 
@@ -59,7 +61,7 @@ class StopRequest:
         """Handle a signal; a second Ctrl-C raises KeyboardInterrupt."""
         self._received.append(number)
         if number == signal.SIGINT:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGINT, self._second)
         if self._nothing_to_save:
             self._nothing_to_save = False  # a second signal must not interrupt the way out
             raise _SignalReceived

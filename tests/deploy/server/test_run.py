@@ -56,6 +56,20 @@ def test_options_that_cannot_be_are_one_line(no_model, capsys, arguments: list[s
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "seconds"),
+    [([], 30), (["--tiles", "auto"], 300), (["--tiles", "auto", "--timeout", "7"], 7)],
+)
+def test_an_image_in_tiles_may_take_longer(monkeypatch, arguments: list[str], seconds: float):
+    """It takes as long as dozens of images, and would otherwise never be done in time."""
+    given = []
+    monkeypatch.setattr(
+        "setmatch.deploy.server.run.serve", lambda model, **options: given.append(options)
+    )
+    assert main(["serve", "scenes_n", *arguments]) == 0
+    assert given[0]["limits"].response_s == seconds
+
+
 def test_a_model_that_there_is_not_is_one_line(capsys):
     assert main(["serve", "bloodcell_n", "--port", "0"]) == 2
     assert "did you mean bloodcells_n?" in capsys.readouterr().err

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import setmatch.inference.video.results as results
-from clips import break_packets, cut, red_box_frames, write_clip, write_sound
+from clips import break_packets, cut, frame_count, red_box_frames, write_clip, write_sound
 from fake_detectors import RedFinder
 from setmatch.cli import main
 from setmatch.errors import DataError
@@ -51,11 +51,6 @@ def lines(out: Path) -> list[dict]:
 
 def files(out: Path) -> set[str]:
     return {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
-
-
-def frame_count(path: Path) -> int:
-    with av.open(str(path)) as container:
-        return sum(1 for _ in container.decode(video=0))
 
 
 def test_each_frame_has_a_line_and_is_drawn(clip: Path, tmp_path: Path):

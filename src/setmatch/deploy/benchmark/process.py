@@ -25,6 +25,7 @@ class Worker:
             env={**os.environ, "OMP_NUM_THREADS": str(threads)},
             text=True,
             encoding="utf-8",
+            process_group=0,  # Ctrl-C is for the process that asks, which ends this one
         )
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:

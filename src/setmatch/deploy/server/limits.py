@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from setmatch.errors import ConfigError, SetmatchError
 
+RESPONSE_S, TILED_RESPONSE_S = 30.0, 300.0  # an image in tiles takes as long as dozens of images
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -24,7 +26,7 @@ class Limits:
     queue: int = 64
     batch: int = 8
     batch_wait_s: float = 0.005
-    response_s: float = 30.0
+    response_s: float = RESPONSE_S
     patience_s: float = 10.0
     linger_s: float = 2.0
     idle_s: float = 5.0

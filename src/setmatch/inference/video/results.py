@@ -24,12 +24,13 @@ from setmatch.inference.tables import csv_text
 from setmatch.inference.video.detected_frames import FrameDetector, detected_frames
 from setmatch.inference.video.frame import VideoFrame
 from setmatch.inference.video.frame_choice import FrameChoice
-from setmatch.inference.video.growing_files import LinesFile, growing_file, uninterrupted
+from setmatch.inference.video.growing_files import LinesFile, growing_file
 from setmatch.inference.video.reading import VideoReader
 from setmatch.inference.video.sources import VideoSource
 from setmatch.inference.video.track_table import COLUMNS, TrackTable
 from setmatch.inference.video.tracker import Tracker
 from setmatch.inference.video.writing import ENCODERS, H264, VideoWriter
+from setmatch.interruption import uninterrupted
 
 LINES, TRACKS = "detections.jsonl", "tracks.csv"
 _SUFFIX = ".mp4"

@@ -1,0 +1,135 @@
+"""Ctrl-C and SIGTERM: one line and the documented exit code, wherever they arrive."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+HEAD = """
+import time
+from pathlib import Path
+from setmatch.files.writing import atomic_folder
+
+def reach(moment):
+    Path(moment).touch()
+
+def wait():
+    while True:
+        time.sleep(0.01)
+
+def wait_for(name):
+    while not Path(name).exists():
+        time.sleep(0.01)
+"""
+# Modules that `--import` names: what the program does when the signal comes.
+PLACES = {
+    "waits": "reach('there'); wait()",
+    "writes": "with atomic_folder(Path('result')):\n    reach('there'); wait()",
+    "replaces": "Path('result').mkdir()\n"
+    "with atomic_folder(Path('result'), replace=True):\n    reach('there'); wait()",
+    "catches everything": "try:\n    reach('there'); wait()\n"
+    "except BaseException:\n    pass\nwait()",
+    "makes it an error of its own": "try:\n    reach('there'); wait()\n"
+    "except KeyboardInterrupt:\n    raise ImportError('a part failed to import')",
+    "is in a destructor": "class Held:\n    def __del__(self):\n        reach('there'); wait()\n"
+    "held = Held()\ndel held\nwait()",
+    "is in a compiled string": "exec(\"reach('there'); wait()\")",
+}
+CODES = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+
+
+def heed_ctrl_c() -> None:
+    """In a process that these tests start: they may run in the background, without Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+class Program:
+    """`setmatch models` that imports a module first."""
+
+    def __init__(self, folder: Path, module: str) -> None:
+        (folder / "place.py").write_text(HEAD + module)
+        path = os.pathsep.join([str(folder), *filter(None, sys.path)])
+        self.folder = folder
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "setmatch", "--import", "place", "models"],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=heed_ctrl_c,
+        )
+
+    def wait_for(self, moment: str) -> None:
+        """Wait until the module has reached a moment."""
+        while not (self.folder / moment).exists():
+            assert self.process.poll() is None, self.process.communicate()
+            time.sleep(0.005)
+
+    def end(self) -> tuple[int, str]:
+        """Return the exit code, and what was said."""
+        printed, said = self.process.communicate(timeout=60)
+        assert printed == ""
+        return self.process.returncode, said
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[[str], Program]:
+    return lambda module: Program(tmp_path, module)
+
+
+@pytest.mark.parametrize(("number", "code"), CODES)
+@pytest.mark.parametrize("place", PLACES)
+def test_a_signal_ends_the_program_in_one_line(
+    start: Callable[[str], Program], place: str, number: int, code: int
+):
+    """Nothing is left but what the module made before, whatever a library makes of the signal."""
+    program = start(PLACES[place])
+    program.wait_for("there")
+    program.process.send_signal(number)
+    assert program.end() == (code, "setmatch: interrupted\n")
+    left = {path.name for path in program.folder.iterdir()} - {"__pycache__", "place.py", "there"}
+    assert left == ({"result"} if place == "replaces" else set())
+
+
+CLEANS_UP = """
+try:
+    reach('there')
+    wait()
+finally:
+    reach('cleaning')
+    wait_for('may end')
+    reach('clean')
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), CODES)
+def test_a_second_signal_leaves_the_clean_up_alone(
+    start: Callable[[str], Program], number: int, code: int
+):
+    program = start(CLEANS_UP)
+    for moment in ("there", "cleaning"):
+        program.wait_for(moment)
+        program.process.send_signal(number)
+    (program.folder / "may end").touch()
+    assert program.end() == (code, "setmatch: interrupted\n")
+    assert (program.folder / "clean").exists()
+
+
+@pytest.mark.parametrize(("number", "code"), CODES)
+def test_a_third_signal_ends_a_clean_up_that_hangs(
+    start: Callable[[str], Program], number: int, code: int
+):
+    program = start(CLEANS_UP)
+    for moment in ("there", "cleaning"):
+        program.wait_for(moment)
+        program.process.send_signal(number)
+    while program.process.poll() is None:  # signals that wait count as one
+        program.process.send_signal(number)
+        time.sleep(0.01)
+    assert program.end() == (code, "")
