@@ -6,9 +6,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pytest
+
+from thorough import usually
 
 HEAD = """
 import time
@@ -40,7 +43,9 @@ PLACES = {
     "held = Held()\ndel held\nwait()",
     "is in a compiled string": "exec(\"reach('there'); wait()\")",
 }
-CODES = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+CASES = list(product(PLACES, CODES))
+USUAL = (("replaces", signal.SIGTERM), ("catches everything", signal.SIGINT))
 
 
 def heed_ctrl_c() -> None:
@@ -83,16 +88,16 @@ def start(tmp_path: Path) -> Callable[[str], Program]:
     return lambda module: Program(tmp_path, module)
 
 
-@pytest.mark.parametrize(("number", "code"), CODES)
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("case", usually(CASES, *USUAL), ids=lambda case: f"{case[0]}-{case[1]}")
 def test_a_signal_ends_the_program_in_one_line(
-    start: Callable[[str], Program], place: str, number: int, code: int
+    start: Callable[[str], Program], case: tuple[str, signal.Signals]
 ):
     """Nothing is left but what the module made before, whatever a library makes of the signal."""
+    place, number = case
     program = start(PLACES[place])
     program.wait_for("there")
     program.process.send_signal(number)
-    assert program.end() == (code, "setmatch: interrupted\n")
+    assert program.end() == (CODES[number], "setmatch: interrupted\n")
     left = {path.name for path in program.folder.iterdir()} - {"__pycache__", "place.py", "there"}
     assert left == ({"result"} if place == "replaces" else set())
 
@@ -108,22 +113,23 @@ finally:
 """
 
 
-@pytest.mark.parametrize(("number", "code"), CODES)
+@pytest.mark.parametrize("number", usually(CODES, signal.SIGINT))
 def test_a_second_signal_leaves_the_clean_up_alone(
-    start: Callable[[str], Program], number: int, code: int
+    start: Callable[[str], Program], number: signal.Signals
 ):
     program = start(CLEANS_UP)
     for moment in ("there", "cleaning"):
         program.wait_for(moment)
         program.process.send_signal(number)
     (program.folder / "may end").touch()
-    assert program.end() == (code, "setmatch: interrupted\n")
+    assert program.end() == (CODES[number], "setmatch: interrupted\n")
     assert (program.folder / "clean").exists()
 
 
-@pytest.mark.parametrize(("number", "code"), CODES)
+@pytest.mark.thorough
+@pytest.mark.parametrize("number", CODES)
 def test_a_third_signal_ends_a_clean_up_that_hangs(
-    start: Callable[[str], Program], number: int, code: int
+    start: Callable[[str], Program], number: signal.Signals
 ):
     program = start(CLEANS_UP)
     for moment in ("there", "cleaning"):
@@ -132,4 +138,4 @@ def test_a_third_signal_ends_a_clean_up_that_hangs(
     while program.process.poll() is None:  # signals that wait count as one
         program.process.send_signal(number)
         time.sleep(0.01)
-    assert program.end() == (code, "")
+    assert program.end() == (CODES[number], "")
