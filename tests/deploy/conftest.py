@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from checked_types import unchecked
 from setmatch.deploy.export import export
@@ -31,10 +33,29 @@ def scenes_n() -> Detector:
 
 
 @pytest.fixture(scope="session")
-def scenes_onnx(scenes_n: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trace(scenes_n: Detector) -> torch.onnx.ONNXProgram:
+    """The detector as traced for images of any size, before anything of ours is added."""
+    traced: list[torch.onnx.ONNXProgram] = []
+
+    def keep(*positional: Any, **named: Any) -> torch.onnx.ONNXProgram:
+        traced.append(tracing(*positional, **named))
+        return traced[0]
+
+    tracing = torch.onnx.export
+    with unchecked(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.onnx, "export", keep)
+        to_onnx(scenes_n)
+    return traced[0]
+
+
+@pytest.fixture(scope="session")
+def scenes_onnx(
+    scenes_n: Detector, trace: torch.onnx.ONNXProgram, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The detector as an end-to-end file for images of any size."""
     path = tmp_path_factory.mktemp("exported") / "scenes.onnx"
-    with unchecked():
+    with unchecked(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.onnx, "export", lambda *positional, **named: trace)
         export(scenes_n, path, end_to_end=True)
     return path
 
@@ -48,10 +69,16 @@ def scenes_xml(scenes_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.fixture(scope="session")
-def fixed(scenes_n: Detector) -> OnnxGraph:
-    """The graph for images of one size."""
-    with unchecked():
-        return to_onnx(scenes_n, SIZE_PX)
+def fixed(scenes_n: Detector, trace: torch.onnx.ONNXProgram) -> OnnxGraph:
+    """The graph for images of one size, written into that of any, for tracing takes seconds."""
+    with unchecked(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.onnx, "export", lambda *positional, **named: trace)
+        graph = to_onnx(scenes_n, SIZE_PX)
+    (pixels,) = graph.model.graph.input
+    for axis, size in zip((2, 3), SIZE_PX, strict=True):
+        pixels.type.tensor_type.shape.dim[axis].dim_value = size
+    del graph.model.graph.value_info[:]  # shapes of any size
+    return graph
 
 
 @pytest.fixture(scope="session")

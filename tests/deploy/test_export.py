@@ -18,7 +18,7 @@ from setmatch.cli import main
 from setmatch.data.synthetic.scenes import scene
 from setmatch.deploy.export import export
 from setmatch.deploy.formats import ExportFormat
-from setmatch.deploy.onnx import ONNX, OnnxGraph
+from setmatch.deploy.onnx import ONNX, OnnxGraph, to_onnx
 from setmatch.deploy.openvino import OPENVINO, converted
 from setmatch.deploy.verify import images_to_verify, verify
 from setmatch.errors import (
@@ -115,6 +115,25 @@ def test_every_image_is_resized_to_a_fixed_size(scenes_n: Detector, fixed_onnx: 
     padded = Batch.from_images([torch.zeros(3, 64, 64), torch.zeros(3, 96, 32)])
     with pytest.raises(ConfigError, match="without padding"):
         engine.predict(padded)
+
+
+@pytest.mark.thorough
+def test_a_graph_that_is_traced_at_one_size_is_that_of_any_size(
+    scenes_n: Detector, fixed: OnnxGraph, tmp_path: Path
+):
+    """The other tests take the latter, with the size written into it."""
+    engines = []
+    for name, graph in (("any", fixed), ("one", to_onnx(scenes_n, SIZE_PX))):
+        graph.save(tmp_path / f"{name}.onnx")
+        engines.append(OnnxRuntimeEngine(tmp_path / f"{name}.onnx"))
+    assert engines[0].card == engines[1].card
+    ours, theirs = (
+        each.predict(Batch.from_images([torch.rand(3, *SIZE_PX, generator=seed)] * 2))
+        for each in engines
+        for seed in [torch.Generator().manual_seed(0)]
+    )
+    assert torch.allclose(ours.logits, theirs.logits, rtol=0, atol=1e-4)
+    assert torch.allclose(ours.cxcywh, theirs.cxcywh, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(

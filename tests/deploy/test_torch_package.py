@@ -26,6 +26,7 @@ from setmatch.inference.engines.torch_session import CARD, TorchSession, process
 from setmatch.models.detector import Detector
 from setmatch.structures.batch import Batch
 
+pytestmark = pytest.mark.thorough  # to compile even this takes seconds
 SIZE_PX = (96, 128)
 
 

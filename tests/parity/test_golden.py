@@ -20,6 +20,7 @@ from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Categories, ModelCard
 from setmatch.structures.outputs import Predictions
 from setmatch.structures.packed_masks import PackedMasks
+from thorough import usually
 
 from .formula_weights import formula_images, formula_targets, formula_tensor
 
@@ -85,7 +86,7 @@ def filled(cxcywh: np.ndarray, size: tuple[int, int]) -> PackedMasks:
     return PackedMasks.pack(masks)
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(scope="module", params=usually(CASES, "detr_resnet50"))
 def case(request) -> Case:
     return Case(request.param)
 

@@ -40,9 +40,7 @@ def _same_noise(monkeypatch, noised: DenoisingQueries, labels: torch.Tensor) -> 
         monkeypatch.setattr(module, "get_contrastive_denoising_training_group", ours)
 
 
-@pytest.mark.parametrize(
-    "case", usually(["r18", "r50", "v2_r18", "v2_nearest"], "r50", "v2_nearest")
-)
+@pytest.mark.parametrize("case", usually(["r18", "r50", "v2_r18", "v2_nearest"], "v2_nearest"))
 @pytest.mark.parametrize("counts", [(3, 3), (4, 1), (0, 0)])
 def test_every_loss_and_its_gradients(case: str, counts, monkeypatch, tmp_path: Path):
     reference = small_rtdetr(case)

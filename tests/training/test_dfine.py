@@ -25,6 +25,7 @@ def data(tmp_path_factory):
     return quick_runs.write(tmp_path_factory.mktemp("data"), train=Split(4), val=Split(2))
 
 
+@pytest.mark.thorough  # the runs below take the same steps
 def test_thirty_steps_from_random_weights_lower_the_loss(data, tmp_path):
     terms = {"class", "l1", "giou", "edges", "distillation", "denoising/edges", "start/l1"}
     assert_thirty_steps_lowered_the_loss(run_small(data, tmp_path / "run", RECIPE), terms)

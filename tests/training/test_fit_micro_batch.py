@@ -20,6 +20,7 @@ from setmatch.structures.metadata import Preprocessing
 from setmatch.training import fit_micro_batch, memory
 from setmatch.training.fit_micro_batch import largest_that_fits
 from setmatch.training.step import TrainStep
+from thorough import usually
 
 AUTO = ("train.micro_batch=auto", "train.epochs=2", "train.checkpoint_every=1")
 
@@ -108,7 +109,12 @@ def micro_batch_of(run):
 
 @pytest.mark.parametrize(
     ("limit", "images", "tried"),
-    [(10**12, 4, []), (60_000_000, 4, [1, 2]), (40_000_000, 2, [1, 2]), (2000, 1, [1])],
+    [
+        (10**12, 4, []),
+        pytest.param(60_000_000, 4, [1, 2], marks=pytest.mark.thorough),
+        (40_000_000, 2, [1, 2]),
+        pytest.param(2000, 1, [1], marks=pytest.mark.thorough),
+    ],
 )
 def test_a_run_takes_what_its_memory_holds(data, tmp_path, machine, capsys, limit, images, tried):
     """Nothing is tried where memory is plenty; a smaller number is said, with the limit."""
@@ -122,7 +128,7 @@ def test_a_run_takes_what_its_memory_holds(data, tmp_path, machine, capsys, limi
     assert said == (images < 4)
 
 
-@pytest.mark.parametrize("preset", ["tiny_norm", "tiny_panoptic"])
+@pytest.mark.parametrize("preset", usually(["tiny_norm", "tiny_panoptic"], "tiny_norm"))
 def test_trying_changes_nothing(data, tmp_path, machine, preset):
     """No weight, statistic, gradient or random number, with masks and batch norms, too."""
     if preset == "tiny_panoptic":

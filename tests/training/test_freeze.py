@@ -34,7 +34,11 @@ def _tune(data, weights, out, *overrides, **options):
 
 
 @pytest.mark.parametrize(
-    ("freeze", "frozen"), [("backbone", ("backbone.",)), ("encoder", ("backbone.", "encoder."))]
+    ("freeze", "frozen"),
+    [
+        pytest.param("backbone", ("backbone.",), marks=pytest.mark.thorough),
+        ("encoder", ("backbone.", "encoder.")),
+    ],
 )
 def test_frozen_weights_stay_and_their_norms_follow_the_images(trained, tmp_path, freeze, frozen):
     data, first = trained

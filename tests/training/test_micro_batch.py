@@ -9,6 +9,7 @@ from setmatch.distributed import Distributed
 from setmatch.errors import TrainingError
 from setmatch.training.micro_batch import explain_oom, micro_batch_size
 from setmatch.training.step import TrainStep
+from thorough import usually
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -76,7 +77,7 @@ def room_for(monkeypatch):
     return limit
 
 
-@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("error", usually(ERRORS, ERRORS[0]), ids=lambda e: type(e).__name__)
 def test_a_run_goes_on_with_smaller_micro_batches(data, tmp_path, room_for, capsys, error):
     """It says so once for each, and learns what it would have with these from the start."""
     expected = run_tiny(data, tmp_path / "one", "train.micro_batch=1", "train.epochs=2")

@@ -17,6 +17,7 @@ from setmatch.training.checkpoints.checkpoint import latest_valid
 from setmatch.training.run_folder import FILES, FOLDERS, tidy
 from setmatch.training.signals import Stopped
 from setmatch.training.trainer import Trainer
+from thorough import usually
 
 LONG = "train.epochs=2000"
 
@@ -92,7 +93,12 @@ DELETED = {
 
 @pytest.mark.parametrize(
     ("what", "step"),
-    [("everything", 0), ("everything", 5), ("checkpoints", 7), ("all but checkpoints", 4)],
+    [
+        ("everything", 0),
+        pytest.param("everything", 5, marks=pytest.mark.thorough),
+        pytest.param("checkpoints", 7, marks=pytest.mark.thorough),
+        ("all but checkpoints", 4),
+    ],
 )
 def test_what_is_deleted_in_mid_run_is_written_again(
     scenes, whole, tmp_path, monkeypatch, what, step
@@ -112,7 +118,7 @@ def test_what_is_deleted_in_mid_run_is_written_again(
     assert all(name.startswith("checkpoints/step_00000006") for name in missing)
 
 
-@pytest.mark.parametrize("step", [1, 4])
+@pytest.mark.parametrize("step", usually([1, 4], 4))
 def test_a_run_whose_folder_was_deleted_can_be_killed_and_resumed(
     scenes, whole, tmp_path, monkeypatch, step
 ):

@@ -13,6 +13,7 @@ from tiny_runs import run_tiny, write_data
 from setmatch.data.images import decoding
 from setmatch.errors import DataError
 from setmatch.training.signals import Stopped, agreed_signal, stop_requests
+from thorough import usually
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -119,7 +120,7 @@ def test_an_error_without_a_signal_stays_what_it_is():
         raise DataError("damaged")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", usually([signal.SIGTERM, signal.SIGINT], signal.SIGTERM))
 def test_a_signal_while_a_validation_image_is_decoded_stops_the_run(tmp_path, monkeypatch, number):
     """The image is not counted as unreadable, and the evaluation is made again."""
     data = write_data(tmp_path, splits=("train", "val"))

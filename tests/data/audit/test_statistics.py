@@ -236,6 +236,7 @@ def test_findings_are_grouped_by_kind_errors_first():
     assert [len(group.findings) for group in groups][1:] == [6, 2]
 
 
+@pytest.mark.thorough
 def test_the_time_grows_with_the_data_and_no_faster():
     """So that a data set as large as COCO, 118,000 images with 860,000 boxes, takes seconds."""
     seconds_of_check(1_000, 7_000)  # imports and caches

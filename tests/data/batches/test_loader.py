@@ -417,6 +417,7 @@ def test_a_batch_moves_to_a_device_completely(dataset: DetectionDataset):
     assert moved.image_ids == batches(dataset)[0].image_ids
 
 
+@pytest.mark.thorough
 def test_workers_start_from_a_script_without_a_main_guard(folder: Path):
     script = (
         "import sys; from setmatch.data.open import open_dataset;"

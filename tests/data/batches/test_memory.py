@@ -17,6 +17,8 @@ from setmatch.data.cache.cache import cached
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.formats.base import DatasetFormat, SplitSource
 
+pytestmark = pytest.mark.thorough  # a data set of 118,000 images takes seconds to make
+
 IMAGES, BOXES, WORKERS, EPOCHS = 118_000, 860_000, 4, 3
 
 
