@@ -87,6 +87,11 @@ def test_equal_values_have_short_ticks():
     assert all(len(short(tick)) < 7 for tick in round_ticks(61.48412345, 61.48412345))
 
 
+def test_zeros_alone_have_an_axis_that_people_read():
+    """Such as the AP of a model that has learned nothing yet."""
+    assert [short(tick) for tick in round_ticks(0.0, 0.0)] == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
+
+
 def test_a_curve_goes_through_its_points():
     """The corners of the axes are the corners of the grid; None interrupts the curve."""
     points = [(0.0, 0.0), (0.5, 1.0), None, (1.0, 0.0), (1.0, 1.0)]

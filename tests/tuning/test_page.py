@@ -47,6 +47,7 @@ def test_the_page_shows_the_best_settings_and_every_trial(tmp_path):
     assert "4 complete, the best 62.5" in words
     assert "pruned worse than half of the other trials 10.0" in words
     assert "failed no &lt;b&gt;loss&lt;/b&gt; is finite –" in words
+    assert "AP by train.lr, in percent" in words
     assert text.count("<figure") == 2 + len(SPACE)
     assert text.count('class="best"') == 1
 

@@ -110,7 +110,7 @@ def _charts(search: Search, scored: Sequence[Trial], measure: str) -> list[Chart
     values = [100 * score for trial in scored for score in trial.scores]
     y = Axis("", round_ticks(min(values), max(values)), short)
     best = search.best
-    settings = [_by_setting(search, name, scored, best, y) for name in search.space]
+    settings = [_by_setting(search, name, scored, best, y, measure) for name in search.space]
     return [
         _by_number(scored, best, y, measure),
         _by_evaluation(scored, best, y, measure),
@@ -150,7 +150,7 @@ def _by_evaluation(scored: Sequence[Trial], best: Trial | None, y: Axis, measure
 
 
 def _by_setting(
-    search: Search, name: str, scored: Sequence[Trial], best: Trial | None, y: Axis
+    search: Search, name: str, scored: Sequence[Trial], best: Trial | None, y: Axis, measure: str
 ) -> Chart:
     """Lay out the score of each trial over the value of one setting."""
     searched = search.space[name]
@@ -158,7 +158,7 @@ def _by_setting(
     for trial in sorted(scored, key=lambda trial: trial == best):
         place = _place(searched, trial.values[name])
         dots.append(_dots(trial, place, best))
-    return line_chart(dots, name, _axis(searched), y, legend=False)
+    return line_chart(dots, f"{measure} by {name}, in percent", _axis(searched), y, legend=False)
 
 
 def _axis(searched: Range | Choice) -> Axis:
