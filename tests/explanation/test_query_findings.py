@@ -115,6 +115,7 @@ def test_the_page_explains_what_it_shows(
     assert "query 1: 33%" in page.locator(".panels").inner_text()
 
 
+@pytest.mark.thorough
 def test_the_page_of_many_images_and_queries_stays_small(tmp_path: Path):
     study = statistics([300] * 400, 300)
     write_page(replace(study, ranked=True), range(30), tmp_path / "all.html")

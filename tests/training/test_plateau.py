@@ -67,6 +67,7 @@ def test_scores_that_stay_equal_are_no_plateau(tmp_path, tiny_presets, scores):
     assert len(_evaluated(run.folder)) == 4
 
 
+@pytest.mark.thorough
 def test_an_interrupted_run_ends_at_the_same_step(tmp_path, tiny_presets, scores):
     """Between the two evaluations that end it."""
     data = write_data(tmp_path / "data", splits=("train", "val"))

@@ -88,6 +88,7 @@ def test_a_side_keeps_128_pixels_or_its_length():
     assert thin.batch.pixels.shape == (1, 3, 40, 160)
 
 
+@pytest.mark.thorough
 def test_a_resumed_run_uses_the_same_sizes(tmp_path, monkeypatch):
     """The size follows from the step."""
     data = write_data(tmp_path / "data")

@@ -24,7 +24,7 @@ def whole(data, tmp_path_factory):
 
 
 @pytest.mark.promise(5)
-@pytest.mark.parametrize("step", [0, 2, 4, 7])
+@pytest.mark.parametrize("step", usually([0, 2, 4, 7], 0, 4))
 def test_a_crash_at_any_step_changes_nothing(data, whole, tmp_path, monkeypatch, step):
     """yolov5 #409: weights, moments, EMA and counters are bit-equal after a resume."""
     with monkeypatch.context() as patch:
@@ -135,7 +135,7 @@ def test_a_damaged_newest_checkpoint_costs_only_its_steps(data, whole, tmp_path,
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-@pytest.mark.parametrize("after", [0, 3])
+@pytest.mark.parametrize("after", usually([0, 3], 3))
 def test_a_signal_stops_the_run_after_the_step_with_a_checkpoint(
     data, whole, tmp_path, monkeypatch, number, code, after
 ):

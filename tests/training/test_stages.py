@@ -120,6 +120,7 @@ def test_joint_training_has_one_stage(scenes, tmp_path):
     assert recipe.train.train_only == "all"
 
 
+@pytest.mark.thorough
 def test_weights_that_know_every_class_skip_the_box_stage(scenes, whole, tmp_path):
     """From weights of other classes, boxes are trained first."""
     alone = run_stages(scenes, tmp_path / "alone", weights=whole / "boxes").folder

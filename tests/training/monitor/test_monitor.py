@@ -102,6 +102,7 @@ def test_a_time_based_run_estimates_its_steps_from_its_pace(data, tmp_path, monk
     assert "too few steps: about 4 steps of" in warnings_of(run)["too_few_steps"]
 
 
+@pytest.mark.thorough
 def test_collapsed_queries_are_detected(data, tmp_path):
     """With a learning rate far too high, every query predicts the same box."""
     run = run_quick(data, tmp_path / "run", *PUBLISHED, *rate(0.1), "train.evaluate_every=2")
