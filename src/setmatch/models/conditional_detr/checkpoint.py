@@ -26,9 +26,22 @@ from setmatch.models.weights.key_map import State, Table, count_parts, from_layo
 from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights, loaded
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint
 from setmatch.models.weights.resnet_folder import hub_name, preprocessing_of, resnet_of
+from setmatch.models.weights.stated_sizes import require_stated_sizes, same
 from setmatch.models.weights.terms import terms_of_names
 from setmatch.structures.metadata import ModelCard
 
+# The settings that give the shapes of tensors; DAB-DETR has another name for the first.
+SIZES = same(
+    {
+        "d_model": "dim",
+        "hidden_size": "dim",
+        "num_queries": "num_queries",
+        "encoder_layers": "encoder_layers",
+        "encoder_ffn_dim": "encoder_ffn_dim",
+        "decoder_layers": "decoder_layers",
+        "decoder_ffn_dim": "ffn_dim",
+    }
+)
 HEADS, DROPOUT = 8, 0.1  # of every published model; a file may not store them
 PUBLISHED = {
     "conditional_detr_r50": PublishedRepository(
@@ -113,9 +126,11 @@ def read_transformers(family: PlacedFamily, raw: RawCheckpoint) -> LoadedWeights
         )
     theirs = {hub_name(key): value for key, value in raw.state.items()}
     state = from_layout(_without_copies(theirs, family, raw.path), family.hub_table)
+    sizes = _sizes(state, raw.path)
+    require_stated_sizes(config, sizes, SIZES, raw.path)
     notes: list[str] = []
     arguments = {
-        **_sizes(state, raw.path),
+        **sizes,
         "heads": config.get("decoder_attention_heads", HEADS),
         "encoder_heads": config.get("encoder_attention_heads", HEADS),
         "dropout": config.get("dropout", DROPOUT),

@@ -19,6 +19,7 @@ from setmatch.models.weights.hybrid_folder import fetch_folder, others
 from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights, loaded
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint
 from setmatch.models.weights.resnet_folder import hub_name, preprocessing_of
+from setmatch.models.weights.stated_sizes import require_stated_sizes, same
 from setmatch.models.weights.terms import terms_of_names
 from setmatch.structures.metadata import ModelCard
 
@@ -28,6 +29,19 @@ REQUIRED = {
     "position_embedding_type": "sine",
     "num_channels": 3,
 }
+# The settings that give the shapes of tensors.
+SIZES = same(
+    {
+        "d_model": "dim",
+        "num_feature_levels": "levels",
+        "encoder_layers": "encoder_layers",
+        "encoder_ffn_dim": "encoder_ffn_dim",
+        "encoder_n_points": "encoder_points",
+        "decoder_layers": "decoder_layers",
+        "decoder_ffn_dim": "ffn_dim",
+        "decoder_n_points": "points",
+    }
+)
 DROPOUTS = ("attention_dropout", "activation_dropout")
 # The authors' files, converted by transformers' maintainers; cards say Apache-2.0.
 PUBLISHED = {
@@ -95,6 +109,7 @@ def read_transformers(raw: RawCheckpoint) -> LoadedWeights:
         "num_queries": config.get("two_stage_num_proposals", 300),
     }
     arguments = arguments_of(state, known, raw.path)
+    require_stated_sizes(config, arguments, SIZES, raw.path)
     num_classes = len(state[class_head_of(state)])
     card = ModelCard(
         preset_of(state, arguments, _is_dilated(config), raw.path),

@@ -13,7 +13,12 @@ from setmatch.errors import WeightsError, short
 from setmatch.models.deimv2.checkpoint import require_hgnetv2
 from setmatch.models.deimv2.key_map import TRANSFORMERS, unpacked
 from setmatch.models.deimv2.tensor_shapes import arguments_of, nearest_preset
-from setmatch.models.dfine.transformers_checkpoint import ARGUMENTS, REQUIRED_OF_BACKBONE, SCALE
+from setmatch.models.dfine.transformers_checkpoint import (
+    ARGUMENTS,
+    REQUIRED_OF_BACKBONE,
+    SCALE,
+    SIZES,
+)
 from setmatch.models.layers.heads import ACTIVATIONS
 from setmatch.models.weights import hybrid_folder
 from setmatch.models.weights.hybrid_folder import (
@@ -28,6 +33,7 @@ from setmatch.models.weights.hybrid_folder import (
 from setmatch.models.weights.key_map import from_layout, with_batch_counters
 from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights, loaded
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint
+from setmatch.models.weights.stated_sizes import require_stated_sizes
 from setmatch.models.weights.terms import terms_of_names
 from setmatch.structures.metadata import ModelCard
 
@@ -73,6 +79,7 @@ def read(raw: RawCheckpoint) -> LoadedWeights:
     state = with_batch_counters(from_layout(unpacked(kept), TRANSFORMERS))
     state = with_denoising(state, notes)
     arguments = arguments_of(state, points_of(theirs[SCALE.format(0)]))
+    require_stated_sizes(config, arguments, SIZES, raw.path)
     arguments |= arguments_from(config, ARGUMENTS) | {
         "prepares_tokens": True,
         "keeps_position": False,

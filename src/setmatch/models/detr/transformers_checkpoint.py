@@ -23,6 +23,7 @@ from setmatch.models.weights.key_map import State, count_parts, from_layout, to_
 from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint
 from setmatch.models.weights.resnet_folder import preprocessing_of
+from setmatch.models.weights.stated_sizes import require_stated_sizes, same
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
 ARGUMENTS = {
@@ -35,6 +36,16 @@ ARGUMENTS = {
     "dropout": "dropout",
     "position": "position_embedding_type",
 }
+# The settings that give the shapes of tensors.
+SIZES = same(
+    {
+        "d_model": "dim",
+        "num_queries": "num_queries",
+        "encoder_layers": "encoder_layers",
+        "encoder_ffn_dim": "ffn_dim",
+        "decoder_layers": "decoder_layers",
+    }
+)
 BACKBONES = {"resnet50": "detr_r50", "resnet101": "detr_r101"}
 PUBLISHED = "facebook/detr-"  # repositories of the authors, under the license of their code
 
@@ -75,6 +86,7 @@ def read_transformers(raw: RawCheckpoint) -> LoadedWeights:
         "encoder_layers": count_parts(state, r"encoder\.layers\.(\d+)\."),
         "decoder_layers": count_parts(state, r"decoder\.layers\.(\d+)\."),
     }
+    require_stated_sizes(config, arguments, SIZES, raw.path)
     if not is_transformers:
         notes.append(
             "assumed 8 attention heads, dropout 0.1, no dilation and the published preprocessing: "

@@ -31,6 +31,7 @@ from setmatch.models.weights.hybrid_folder import (
 from setmatch.models.weights.key_map import State, from_layout, to_layout, with_batch_counters
 from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights, loaded
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint
+from setmatch.models.weights.stated_sizes import StatedSize, require_stated_sizes, same
 from setmatch.models.weights.terms import terms_of_names
 from setmatch.structures.metadata import ModelCard
 
@@ -38,6 +39,38 @@ SCALE = "model.decoder.layers.{}.encoder_attn.num_points_scale"
 ARGUMENTS = hybrid_folder.ARGUMENTS | {"offset_scale": ("decoder_offset_scale", 0.5)}
 REQUIRED = {"eval_size": None, "decoder_method": "default"}
 REQUIRED_OF_BACKBONE = {"hidden_act": "relu", "stem_strides": [2, 1, 1, 2, 1]}
+# The settings that give the shapes of tensors.
+SIZES = (
+    *same(
+        {
+            "encoder_hidden_dim": "encoder_dim",
+            "encoder_layers": "encoder_layers",
+            "encoder_ffn_dim": "encoder_ffn_dim",
+            "d_model": "dim",
+            "decoder_layers": "decoder_layers",
+            "decoder_ffn_dim": "ffn_dim",
+            "decoder_attention_heads": "heads",
+            "top_prob_values": "quality_best",
+            "lqe_layers": "quality_layers",
+            "backbone_config.stage_mid_channels": "stage_inner",
+            "backbone_config.stage_out_channels": "stage_out",
+            "backbone_config.stage_num_blocks": "stage_blocks",
+            "backbone_config.stage_numb_of_layers": "stage_layers",
+            "backbone_config.stage_kernel_size": "stage_kernels",
+            "backbone_config.stage_light_block": "stage_light",
+            "backbone_config.use_learnable_affine_block": "affine",
+        }
+    ),
+    StatedSize("max_num_bins", "bins", lambda said, _: said + 1),
+    StatedSize("backbone_config.stem_channels", "stem", lambda said, _: tuple(said[1:])),
+    StatedSize("depth_mult", "fusion_blocks", lambda said, _: round(3 * said)),
+    StatedSize(
+        "hidden_expansion",
+        "fusion_dim",
+        lambda said, sizes: round(said * sizes["encoder_dim"] // 2),
+    ),
+    StatedSize("decoder_n_points", "points", lambda said, sizes: _points(said, sizes["points"])),
+)
 # The authors' files of the model zoo at github.com/Peterande/D-FINE, converted for the hub.
 PUBLISHED = {
     "dfine_n": PublishedRepository(
@@ -67,6 +100,11 @@ PUBLISHED = {
 LICENSES = {each.repository: each.license for each in PUBLISHED.values()}
 
 
+def _points(said: Any, points: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the points of each level, for which config.json may have a single number."""
+    return tuple(said) if isinstance(said, list) else (said,) * len(points)
+
+
 def matches_transformers(keys: Collection[str]) -> bool:
     """Recognize the first box head of transformers' decoder; that of DEIMv2 has gates."""
     heads = ("pre_bbox_head.layers.0.weight", "lqe_layers.0.reg_conf.layers.0.weight")
@@ -90,6 +128,7 @@ def read_transformers(raw: RawCheckpoint) -> LoadedWeights:
     kept = {key: value for key, value in theirs.items() if not COMPUTED.fullmatch(key)}
     state = with_denoising(with_batch_counters(from_layout(kept, TRANSFORMERS)), notes)
     arguments = arguments_of(state, points_of(theirs[SCALE.format(0)]))
+    require_stated_sizes(config, arguments, SIZES, raw.path)
     arguments |= arguments_from(config, ARGUMENTS)
     num_classes = len(state["queries.class_head.weight"])
     card = ModelCard(

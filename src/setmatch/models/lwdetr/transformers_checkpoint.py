@@ -9,12 +9,19 @@ from setmatch.models.lwdetr.checkpoint import SIDE_PX, with_card
 from setmatch.models.lwdetr.key_map import HUB, HUB_POSITION, in_files
 from setmatch.models.lwdetr.tensor_shapes import arguments_of
 from setmatch.models.rfdetr.tensor_shapes import points_of
-from setmatch.models.rfdetr.transformers_checkpoint import DROPOUTS, outputs_of, preprocessing_of
+from setmatch.models.rfdetr.transformers_checkpoint import (
+    BLOCKS,
+    DROPOUTS,
+    WINDOWED_SIZES,
+    outputs_of,
+    preprocessing_of,
+)
 from setmatch.models.weights.hub_folder import named_categories
 from setmatch.models.weights.hybrid_folder import others
-from setmatch.models.weights.key_map import from_layout
+from setmatch.models.weights.key_map import count_parts, from_layout
 from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint
+from setmatch.models.weights.stated_sizes import StatedSize, require_stated_sizes
 
 # What the model has one form of; a config with another value is of another model.
 REQUIRED = {
@@ -31,6 +38,14 @@ REQUIRED_OF_BACKBONE = {
     "use_absolute_position_embeddings": True,
     "num_channels": 3,
 }
+
+SIZES = (
+    *WINDOWED_SIZES,
+    StatedSize("projector_scale_factors", "scales", lambda said, _: tuple(map(float, said))),
+    StatedSize(
+        "backbone_config.pretrain_image_size", "grid", lambda said, sizes: said // sizes["patch"]
+    ),
+)
 
 
 def matches(keys: Collection[str]) -> bool:
@@ -71,6 +86,8 @@ def read(raw: RawCheckpoint) -> LoadedWeights:
     arguments["outputs"] = outputs
     levels = len(arguments["scales"])
     arguments["points"] = points_of(state, arguments["cross_heads"], levels)
+    sizes = {**arguments, "backbone_blocks": count_parts(state, BLOCKS)}
+    require_stated_sizes(config, sizes, SIZES, raw.path)
     num_classes = len(state["decoder.class_head.weight"])
     categories = named_categories(num_classes, config, raw.path, notes)
     preprocessing = preprocessing_of(raw.path, SIDE_PX, notes)

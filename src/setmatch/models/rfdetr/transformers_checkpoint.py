@@ -15,8 +15,10 @@ from setmatch.models.rfdetr.tensor_shapes import arguments_of, points_of
 from setmatch.models.weights.card import read_preprocessing
 from setmatch.models.weights.hub_folder import PREPROCESSOR, named_categories
 from setmatch.models.weights.hybrid_folder import others
+from setmatch.models.weights.key_map import count_parts
 from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint, read_json
+from setmatch.models.weights.stated_sizes import StatedSize, require_stated_sizes, same
 from setmatch.structures.metadata import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 # What the model has one form of; a config with another value is of another model.
@@ -38,6 +40,34 @@ REQUIRED_OF_BACKBONE = {
     "reshape_hidden_states": True,
     "num_channels": 3,
 }
+# The settings that give the shapes of tensors, in LW-DETR's, too.
+WINDOWED_SIZES = (
+    *same(
+        {
+            "d_model": "dim",
+            "decoder_layers": "decoder_layers",
+            "decoder_ffn_dim": "ffn_dim",
+            "decoder_n_points": "points",
+            "c2f_num_blocks": "projector_blocks",
+            "group_detr": "query_groups",
+            "num_queries": "num_queries",
+            "backbone_config.hidden_size": "backbone_dim",
+            "backbone_config.patch_size": "patch",
+            "backbone_config.num_hidden_layers": "backbone_blocks",
+        }
+    ),
+    StatedSize("hidden_expansion", "projector_dim", lambda said, sizes: int(said * sizes["dim"])),
+    StatedSize(
+        "backbone_config.mlp_ratio",
+        "backbone_ffn_dim",
+        lambda said, sizes: int(said * sizes["backbone_dim"]),
+    ),
+)
+SIZES = (
+    *WINDOWED_SIZES,
+    StatedSize("backbone_config.image_size", "grid", lambda said, sizes: said // sizes["patch"]),
+)
+BLOCKS = r"backbone\.blocks\.(\d+)\."
 DROPOUTS = ("dropout", "attention_dropout", "activation_dropout")
 
 
@@ -69,6 +99,8 @@ def read_transformers(raw: RawCheckpoint) -> LoadedWeights:
         "cross_heads": cross_heads,
         "points": points_of(state, cross_heads),
     }
+    sizes = {**arguments, "backbone_blocks": count_parts(state, BLOCKS)}
+    require_stated_sizes(config, sizes, SIZES, raw.path)
     num_classes = len(state["decoder.class_head.weight"])
     categories = named_categories(num_classes, config, raw.path, notes)
     trained_px = arguments["patch"] * arguments["grid"]

@@ -49,7 +49,7 @@ def arguments_of(
         "decoder_layers": count_parts(ours, r"decoder\.layers\.(\d+)\."),
         "ffn_dim": rows(ours, "decoder.layers.0.ffn.0"),
         "points": points,
-        "heads": sampled // sum(points),
+        "heads": sampled // max(sum(points), 1),
     }
     if arguments["encoder_layers"]:
         arguments["encoder_ffn_dim"] = rows(ours, "encoder.layers.0.ffn.0")

@@ -33,6 +33,7 @@ from setmatch.models.weights.hybrid_folder import (
 from setmatch.models.weights.key_map import State, from_layout, to_layout, with_batch_counters
 from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights, loaded
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint
+from setmatch.models.weights.stated_sizes import StatedSize, require_stated_sizes, same
 from setmatch.models.weights.terms import terms_of_names
 from setmatch.structures.metadata import ModelCard
 
@@ -45,6 +46,30 @@ REQUIRED_OF_BACKBONE = {
     "downsample_in_first_stage": False,
     "downsample_in_bottleneck": False,
 }
+# The settings that give the shapes of tensors.
+SIZES = (
+    *same(
+        {
+            "encoder_hidden_dim": "encoder_dim",
+            "encoder_layers": "encoder_layers",
+            "encoder_ffn_dim": "encoder_ffn_dim",
+            "d_model": "dim",
+            "decoder_layers": "decoder_layers",
+            "decoder_ffn_dim": "ffn_dim",
+            "decoder_attention_heads": "heads",
+            "backbone_config.embedding_size": "stem",
+            "backbone_config.hidden_sizes": "stage_out",
+            "backbone_config.depths": "stage_blocks",
+        }
+    ),
+    StatedSize("num_feature_levels", "points", lambda said, sizes: sizes["points"][:1] * said),
+    StatedSize("decoder_n_points", "points", lambda said, sizes: (said,) * len(sizes["points"])),
+    StatedSize(
+        "hidden_expansion", "fusion_dim", lambda said, sizes: int(said * sizes["encoder_dim"])
+    ),
+    StatedSize("backbone_config.layer_type", "bottleneck", lambda said, _: KINDS_OF_BLOCKS[said]),
+)
+KINDS_OF_BLOCKS = {"basic": False, "bottleneck": True}
 METHODS = {"default": False, "discrete": True}
 DROPOUTS = ("dropout", "attention_dropout", "activation_dropout")
 # The authors' files, converted by transformers' maintainers; cards say Apache-2.0.
@@ -100,6 +125,7 @@ def read_transformers(raw: RawCheckpoint) -> LoadedWeights:
     state = with_denoising(with_batch_counters(from_layout(kept, TRANSFORMERS)), notes)
     points = points_of(theirs[SCALE.format(0)]) if v2 else None
     arguments = arguments_of(state, points, config.get("decoder_attention_heads", 8))
+    require_stated_sizes(config, arguments, SIZES, raw.path)
     arguments |= arguments_from(config)
     arguments["eval_positions"] = config.get("eval_size") is None
     arguments["eval_layers"] = MOST_LAYERS

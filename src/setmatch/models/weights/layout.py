@@ -10,6 +10,8 @@ from setmatch.models.weights.raw_checkpoint import RawCheckpoint
 from setmatch.models.weights.terms import UNKNOWN, Terms
 from setmatch.structures.metadata import ModelCard
 
+# What settings and tensors of another kind than expected raise.
+_READING = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError)
 _MOST_PREFIXES = 3  # parts of a name that a trainer may have put before it
 
 
@@ -88,7 +90,7 @@ def _read(raw: RawCheckpoint, layout: CheckpointLayout) -> LoadedWeights:
         if str(raw.path) in str(error):
             raise
         raise WeightsError(f"{raw.path}: {error}") from None
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except _READING as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise WeightsError(
             f"{raw.path}: its tensors or settings are not those of the layout {layout.name} "
