@@ -71,7 +71,7 @@ def load(
     Raises WeightsError for weights that are missing, damaged, or do not fit.
     """
     loaded = read(source, preset, accept_license)
-    fitting = fit(loaded.card, loaded.state, str(source))
+    fitting = fit(loaded.card, loaded.state, str(source), loaded.explanation)
     notes = [*loaded.notes, *fitting.notes]
     card, state = loaded.card, fitting.state
     if categories is not None:
@@ -219,7 +219,7 @@ def convert_weights(
         raise ConfigError(f"{destination}: exists already; name a new file or folder")
     _require_layout(to)
     loaded = read(source, preset, accept_license)
-    fitting = fit(loaded.card, loaded.state, str(source))
+    fitting = fit(loaded.card, loaded.state, str(source), loaded.explanation)
     notes = loaded.notes + fitting.notes
     loaded = LoadedWeights(fitting.detector.card, fitting.state, notes)
     destination.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 DAB-DETR's are read by the same functions, with other names.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -71,6 +71,16 @@ class PlacedFamily:
     def licenses(self) -> dict[str, str]:
         """The licenses of published repositories."""
         return {each.repository: each.license for each in self.published.values()}
+
+    def layout(
+        self,
+        name: str,
+        matches: Callable[[Collection[str]], bool],
+        read: Callable[["PlacedFamily", RawCheckpoint], LoadedWeights],
+    ) -> CheckpointLayout:
+        """Return the layout of the authors' code, or that of transformers."""
+        table = self.table if name == "original" else self.hub_table
+        return CheckpointLayout(name, matches, partial(read, self), family=self.name, table=table)
 
 
 CONDITIONAL = PlacedFamily(
@@ -201,8 +211,6 @@ def _matches_transformers(keys: Collection[str]) -> bool:
 
 
 LAYOUTS = (
-    CheckpointLayout("original", _matches_original, partial(read_original, CONDITIONAL)),
-    CheckpointLayout(
-        "transformers", _matches_transformers, partial(read_transformers, CONDITIONAL)
-    ),
+    CONDITIONAL.layout("original", _matches_original, read_original),
+    CONDITIONAL.layout("transformers", _matches_transformers, read_transformers),
 )

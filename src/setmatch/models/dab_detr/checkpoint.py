@@ -1,7 +1,6 @@
 """Checkpoints of DAB-DETR: the authors' code (.pth) and transformers' layout."""
 
 from collections.abc import Collection
-from functools import partial
 
 from setmatch.models.conditional_detr.checkpoint import (
     PlacedFamily,
@@ -10,7 +9,6 @@ from setmatch.models.conditional_detr.checkpoint import (
 )
 from setmatch.models.dab_detr.key_map import ORIGINAL, TRANSFORMERS
 from setmatch.models.weights.download import PublishedRepository
-from setmatch.models.weights.layout import CheckpointLayout
 
 # The authors' files, converted by transformers' contributors.
 PUBLISHED = {
@@ -56,6 +54,6 @@ def _matches_transformers(keys: Collection[str]) -> bool:
 
 
 LAYOUTS = (
-    CheckpointLayout("original", _matches_original, partial(read_original, DAB)),
-    CheckpointLayout("transformers", _matches_transformers, partial(read_transformers, DAB)),
+    DAB.layout("original", _matches_original, read_original),
+    DAB.layout("transformers", _matches_transformers, read_transformers),
 )

@@ -168,4 +168,10 @@ def _with_shared_heads(ours: State, path: Path) -> State:
     return shared
 
 
-LAYOUT = CheckpointLayout("original", matches_original, read_original)
+LAYOUT = CheckpointLayout(
+    "original",
+    matches_original,
+    read_original,
+    family="Deformable DETR",
+    table=ORIGINAL,
+)

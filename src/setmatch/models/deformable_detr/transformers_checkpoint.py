@@ -141,4 +141,10 @@ def _require_published_parts(config: Mapping[str, Any], path: Path) -> None:
         )
 
 
-LAYOUT = CheckpointLayout("transformers", matches_transformers, read_transformers)
+LAYOUT = CheckpointLayout(
+    "transformers",
+    matches_transformers,
+    read_transformers,
+    family="Deformable DETR",
+    table=TRANSFORMERS,
+)

@@ -108,4 +108,10 @@ def read_published(name: str) -> LoadedWeights:
     return read_original(fetch_folder(name, PUBLISHED[name]))
 
 
-LAYOUT = CheckpointLayout("original", matches_original, read_original)
+LAYOUT = CheckpointLayout(
+    "original",
+    matches_original,
+    read_original,
+    family="DEIMv2",
+    table=ORIGINAL,
+)

@@ -135,4 +135,10 @@ def _require_published_parts(config: Mapping[str, Any], lite: bool, path: Path) 
         )
 
 
-LAYOUT = CheckpointLayout("transformers", matches, read)
+LAYOUT = CheckpointLayout(
+    "transformers",
+    matches,
+    read,
+    family="DEIMv2",
+    table=TRANSFORMERS,
+)

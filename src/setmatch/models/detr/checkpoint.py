@@ -189,4 +189,11 @@ def _categories(ours: State, notes: list[str]) -> Categories:
     return assumed_categories(num_classes, "COCO's", [COCO_CLASSES], notes)
 
 
-LAYOUT = CheckpointLayout("original", matches_original, read_original, write_original)
+LAYOUT = CheckpointLayout(
+    "original",
+    matches_original,
+    read_original,
+    write_original,
+    family="DETR",
+    table=ORIGINAL_PANOPTIC,
+)

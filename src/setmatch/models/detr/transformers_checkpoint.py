@@ -168,5 +168,10 @@ def _categories(
 
 
 LAYOUT = CheckpointLayout(
-    "transformers", matches_transformers, read_transformers, write_transformers
+    "transformers",
+    matches_transformers,
+    read_transformers,
+    write_transformers,
+    family="DETR",
+    table=TRANSFORMERS_PANOPTIC,
 )

@@ -84,4 +84,11 @@ def write_original(card: ModelCard, state: State, path: Path) -> None:
         torch.save({"model": tensors}, file)
 
 
-LAYOUT = CheckpointLayout("original", matches_original, read_original, write_original)
+LAYOUT = CheckpointLayout(
+    "original",
+    matches_original,
+    read_original,
+    write_original,
+    family="D-FINE",
+    table=ORIGINAL,
+)

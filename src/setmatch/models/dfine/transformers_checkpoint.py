@@ -237,5 +237,10 @@ def _require_published_parts(config: Mapping[str, Any], path: Path) -> None:
 
 
 LAYOUT = CheckpointLayout(
-    "transformers", matches_transformers, read_transformers, write_transformers
+    "transformers",
+    matches_transformers,
+    read_transformers,
+    write_transformers,
+    family="D-FINE",
+    table=TRANSFORMERS,
 )

@@ -132,4 +132,10 @@ def read_published(name: str) -> LoadedWeights:
     return read_original(read_pth(fetch(name, PUBLISHED[name])))
 
 
-LAYOUT = CheckpointLayout("original", matches_original, read_original)
+LAYOUT = CheckpointLayout(
+    "original",
+    matches_original,
+    read_original,
+    family="LW-DETR",
+    table=ORIGINAL,
+)

@@ -105,4 +105,10 @@ def _settings(config: Mapping[str, Any], backbone: Mapping[str, Any]) -> dict[st
     }
 
 
-LAYOUT = CheckpointLayout("transformers", matches, read)
+LAYOUT = CheckpointLayout(
+    "transformers",
+    matches,
+    read,
+    family="LW-DETR",
+    table=HUB,
+)

@@ -11,6 +11,7 @@ from setmatch.models.rfdetr.checkpoint import (
     read_original,
     with_card,
 )
+from setmatch.models.rfdetr.key_map import PUBLISHED_NAMES
 from setmatch.models.rfdetr.tensor_shapes import arguments_of, points_of
 from setmatch.models.weights.card import read_preprocessing
 from setmatch.models.weights.hub_folder import PREPROCESSOR, named_categories
@@ -175,4 +176,10 @@ def read(raw: RawCheckpoint) -> LoadedWeights:
     return read_transformers(raw) if of_transformers else read_original(raw)
 
 
-LAYOUT = CheckpointLayout("original", matches_published, read)
+LAYOUT = CheckpointLayout(
+    "original",
+    matches_published,
+    read,
+    family="RF-DETR",
+    table=PUBLISHED_NAMES,
+)

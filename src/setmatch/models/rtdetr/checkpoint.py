@@ -108,4 +108,11 @@ def write_original(card: ModelCard, state: State, path: Path) -> None:
         torch.save({"model": tensors, "args": settings}, file)
 
 
-LAYOUT = CheckpointLayout("original", matches_original, read_original, write_original)
+LAYOUT = CheckpointLayout(
+    "original",
+    matches_original,
+    read_original,
+    write_original,
+    family="RT-DETR",
+    table=ORIGINAL_EITHER,
+)

@@ -46,6 +46,7 @@ REQUIRED_OF_BACKBONE = {
     "downsample_in_first_stage": False,
     "downsample_in_bottleneck": False,
 }
+KINDS_OF_BLOCKS = {"basic": False, "bottleneck": True}
 # The settings that give the shapes of tensors.
 SIZES = (
     *same(
@@ -69,7 +70,6 @@ SIZES = (
     ),
     StatedSize("backbone_config.layer_type", "bottleneck", lambda said, _: KINDS_OF_BLOCKS[said]),
 )
-KINDS_OF_BLOCKS = {"basic": False, "bottleneck": True}
 METHODS = {"default": False, "discrete": True}
 DROPOUTS = ("dropout", "attention_dropout", "activation_dropout")
 # The authors' files, converted by transformers' maintainers; cards say Apache-2.0.
@@ -255,5 +255,10 @@ def _last(stages: int, levels: int) -> list[int]:
 
 
 LAYOUT = CheckpointLayout(
-    "transformers", matches_transformers, read_transformers, write_transformers
+    "transformers",
+    matches_transformers,
+    read_transformers,
+    write_transformers,
+    family="RT-DETR",
+    table=TRANSFORMERS,
 )

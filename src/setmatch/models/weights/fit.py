@@ -11,12 +11,9 @@ from setmatch.errors import ConfigError, WeightsError
 from setmatch.models.detector import Detector
 from setmatch.models.registry import build
 from setmatch.models.weights.key_map import State
+from setmatch.models.weights.layout import OTHER_VERSION
 from setmatch.structures.metadata import ModelCard
 
-OTHER_VERSION = (
-    "if the weights are complete, the model has changed since they were saved: load them with the "
-    "setmatch version that saved them, or train again"
-)
 # What the construction of a model raises for a combination of arguments that it cannot have.
 _BUILDING = (RuntimeError, ValueError, TypeError, ArithmeticError, LookupError, AssertionError)
 
@@ -40,13 +37,16 @@ class FittingWeights:
         return detector.to(memory_format=torch.channels_last).eval()
 
 
-def fit(card: ModelCard, state: State, source: str) -> FittingWeights:
+def fit(
+    card: ModelCard, state: State, source: str, explanation: str = OTHER_VERSION
+) -> FittingWeights:
     """Return the model of `card` with weights that fit it; numbers are converted to its format.
 
     It takes no more memory than the weights. Raises WeightsError with the tensors that are missing,
-    unknown, of another shape or no floating-point numbers, or for a card that no model can have.
+    unknown, of another shape or no floating-point numbers, or for a card that no model can have,
+    and with the `explanation`.
     """
-    advice = "" if ":" in card.preset else f"; {OTHER_VERSION}"
+    advice = "" if ":" in card.preset else f"; {explanation}"
     try:
         with torch.device("meta"):
             detector = build(card)
@@ -61,14 +61,15 @@ def fit(card: ModelCard, state: State, source: str) -> FittingWeights:
     expected = detector.state_dict()
     differences = _differences(expected, state)
     if differences:
-        raise WeightsError(f"{source}: does not fit {card.preset}: {differences}; {OTHER_VERSION}")
+        raise WeightsError(f"{source}: does not fit {card.preset}: {differences}; {explanation}")
     converted = {key: value.to(expected[key].dtype) for key, value in state.items()}
     return FittingWeights(detector, converted, _conversions(expected, state))
 
 
 def _differences(expected: Mapping[str, Tensor], actual: State) -> str:
-    problems = [f"{key} is missing" for key in expected if key not in actual]
-    problems += [f"{key[:200]} is unknown" for key in actual if key not in expected]
+    missing = [f"{key} is missing" for key in expected if key not in actual]
+    unknown = [f"{key[:200]} is unknown" for key in actual if key not in expected]
+    problems: list[str] = []
     for key, value in actual.items():
         if key not in expected:
             continue
@@ -78,8 +79,12 @@ def _differences(expected: Mapping[str, Tensor], actual: State) -> str:
         elif _kind(value.dtype) != _kind(expected[key].dtype):
             names = _name(value.dtype), _name(expected[key].dtype)
             problems.append(f"{key} holds {names[0]} numbers, not {names[1]}")
-    more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
-    return "; ".join(problems[:3]) + more
+    kinds = ((missing, "missing"), (unknown, "unknown"), (problems, "of another shape or kind"))
+    return "; ".join(
+        "; ".join(found[:2]) + (f", and {len(found) - 2} more {kind}" if len(found) > 2 else "")
+        for found, kind in kinds
+        if found
+    )
 
 
 def _kind(dtype: torch.dtype) -> str:

@@ -120,6 +120,18 @@ def known(state: State, table: Table) -> State:
     return {k: v for k, v in state.items() if any(each.fullmatch(k) for each in patterns)}
 
 
+def names_beside(state: State, table: Table) -> tuple[list[str], list[str]]:
+    """Return the tensors that a layout has no name for, and its names that no tensor has."""
+    patterns = {theirs: _pattern(theirs.partition("#")[0]) for _, theirs in table}
+    unknown = [key for key in state if not any(p.fullmatch(key) for p in patterns.values())]
+    missing = [
+        theirs
+        for theirs, pattern in patterns.items()
+        if not any(pattern.fullmatch(key) for key in state)
+    ]
+    return unknown, missing
+
+
 def with_batch_counters(state: State) -> State:
     """Return our tensors with the counters of all batch norms, which layouts leave out."""
     counters = {

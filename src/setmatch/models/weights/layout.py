@@ -5,13 +5,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from setmatch.errors import WeightsError, short
-from setmatch.models.weights.key_map import State
+from setmatch.models.weights.key_map import State, Table, names_beside
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint
 from setmatch.models.weights.terms import UNKNOWN, Terms
 from setmatch.structures.metadata import ModelCard
 
 # What settings and tensors of another kind than expected raise.
 _READING = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError)
+OTHER_VERSION = (
+    "if the weights are complete, the model has changed since they were saved: load them with the "
+    "setmatch version that saved them, or train again"
+)
+_MOST_COMPARED = 5000  # tensors, several times as many as the largest detector has
 _MOST_PREFIXES = 3  # parts of a name that a trainer may have put before it
 
 
@@ -28,6 +33,14 @@ class LoadedWeights:
     notes: tuple[str, ...] = ()
     terms: Terms | None = None
     is_published: bool = False
+    family: str = ""  # whose published code wrote them; empty for weights of setmatch
+
+    @property
+    def explanation(self) -> str:
+        """Why weights may not fit the model of their card."""
+        if not self.family:
+            return OTHER_VERSION
+        return f"the checkpoint is incomplete, or not of {self.family}, the nearest family"
 
 
 @dataclass(frozen=True)
@@ -37,7 +50,7 @@ class CheckpointLayout:
     `matches` takes the tensor names of a checkpoint. `read` renames its tensors into ours (see
     `key_map.from_layout`) and makes the model card; it raises WeightsError for a checkpoint that it
     cannot read. `write`, if there is one, writes a file or folder and raises WeightsError for a
-    model that the layout has no place for.
+    model that the layout has no place for. `family` and the `table` of its names are for messages.
 
     To add a layout from outside, append it to `setmatch.models.registry.LAYOUTS`.
     """
@@ -46,6 +59,8 @@ class CheckpointLayout:
     matches: Callable[[Collection[str]], bool]
     read: Callable[[RawCheckpoint], LoadedWeights]
     write: Callable[[ModelCard, State, Path], None] | None = None
+    family: str = "a family of your own"
+    table: Table = ()
 
 
 def loaded(
@@ -76,11 +91,29 @@ def read_layout(raw: RawCheckpoint, layouts: Sequence[CheckpointLayout]) -> Load
             if layout.matches(state.keys()):
                 notes = raw.notes + _left_out(raw.state, prefix, len(state))
                 return _read(replace(raw, state=state, notes=notes), layout)
-    known, first = ", ".join(layout.name for layout in layouts), next(iter(raw.state), "none")
+    families = ", ".join(dict.fromkeys(layout.family for layout in layouts))
     raise WeightsError(
-        f"{raw.path}: not a checkpoint that can be read; its tensors ({short(first)}, ...) fit "
-        f"none of the layouts {known}"
+        f"{raw.path}: not a checkpoint that can be read; its tensors "
+        f"({short(next(iter(raw.state), 'none'))}, ...) fit none of the layouts of {families}"
+        f"{_nearest(raw.state, layouts)}"
     )
+
+
+def _nearest(state: State, layouts: Sequence[CheckpointLayout]) -> str:
+    """Say which layout knows most of the tensors, what it does not know, and what it misses."""
+    if len(state) > _MOST_COMPARED:
+        return ""
+    beside = [(layout.family, *names_beside(state, layout.table)) for layout in layouts]
+    family, unknown, missing = min(beside, key=lambda found: len(found[1]))
+    known = len(state) - len(unknown)
+    if not known:
+        return ""
+    said = f"; nearest is {family}, which has names for {known} of {len(state)} tensors"
+    for kind, names in (("not for", unknown), ("missing:", missing)):
+        if names:
+            more = f" and {len(names) - 2} others" if len(names) > 2 else ""
+            said += f"; {kind} {', '.join(map(short, names[:2]))}{more}"
+    return said
 
 
 def _read(raw: RawCheckpoint, layout: CheckpointLayout) -> LoadedWeights:
@@ -96,7 +129,7 @@ def _read(raw: RawCheckpoint, layout: CheckpointLayout) -> LoadedWeights:
             f"{raw.path}: its tensors or settings are not those of the layout {layout.name} "
             f"({reason}); it is damaged, or of another model"
         ) from None
-    return replace(weights, notes=raw.notes + weights.notes)
+    return replace(weights, notes=raw.notes + weights.notes, family=layout.family)
 
 
 def _below_prefixes(state: State) -> Iterator[tuple[str, State]]:

@@ -8,6 +8,7 @@ import argparse
 import pickle
 import pickletools
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -52,7 +53,8 @@ def read_pickle(path: Path, device: torch.device | str = "cpu") -> Any:
         require_regular(path)
         for index in _pickles(path):
             _refuse_allocation(index, path)
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+            warnings.simplefilter("ignore")  # about what is refused in the next moment
             return torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
         blocked = re.search(r"GLOBAL (\S+)", str(error))
