@@ -27,7 +27,7 @@ FORMATS = {"coco": XYWH_PX, "yolo": CXCYWH_RELATIVE, "voc": XYXY_PX}
 def written(xywh_px: np.ndarray, sizes_px: np.ndarray, convention: BoxConvention) -> np.ndarray:
     """Return the four numbers of each box in a convention."""
     low, extent = xywh_px[:, :2], xywh_px[:, 2:]
-    if convention.layout == "xyxy":
+    if convention.layout in ("xyxy", "yxyx"):
         values = np.concatenate([low, low + extent], axis=1)
     elif convention.layout == "cxcywh":
         values = np.concatenate([low + extent / 2, extent], axis=1)
@@ -35,7 +35,7 @@ def written(xywh_px: np.ndarray, sizes_px: np.ndarray, convention: BoxConvention
         values = xywh_px
     if convention.unit != "pixels":
         values = values / np.tile(sizes_px[:, ::-1], 2) * convention.whole
-    return values
+    return values[:, [1, 0, 3, 2]] if convention.layout == "yxyx" else values
 
 
 def random_boxes(

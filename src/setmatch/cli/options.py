@@ -25,9 +25,10 @@ Boxes = Annotated[
     str | None,
     Parameter(
         help="How the annotations write boxes, if their format's usual way does not apply: xywh, "
-        "xyxy (corners) or cxcywh (center and size); pixels, relative (fractions of the image), "
-        "percent or thousandths. For YOLO rows with more than five numbers: polygons or keypoints. "
-        "Combine with commas, as in xyxy,relative. `setmatch audit` says whether you need it."
+        "xyxy (corners), yxyx (corners, y first) or cxcywh (center and size); pixels, relative "
+        "(fractions of the image), percent or thousandths. For YOLO rows with more than five "
+        "numbers: polygons or keypoints. Combine with commas, as in xyxy,relative. "
+        "`setmatch audit` says whether you need it."
     ),
 ]
 Model = Annotated[

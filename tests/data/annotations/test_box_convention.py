@@ -37,7 +37,7 @@ def test_words_change_what_they_name_and_leave_the_rest(words: str, read: tuple[
     ("words", "message"),
     [
         ("xyhw", "unknown word 'xyhw'; did you mean xywh?"),
-        ("", "unknown word ''; known are xywh, xyxy, cxcywh, pixels, relative"),
+        ("", "unknown word ''; known are xywh, xyxy, cxcywh, yxyx, pixels, relative"),
         ("xyxy,", "unknown word ''"),
         ("xyxy,xywh", "xyxy and xywh exclude each other"),
         ("pixels,relative", "exclude each other"),

@@ -6,13 +6,14 @@ from typing import Any, Literal, get_args
 
 from setmatch.errors import ConfigError, suggest
 
-Layout = Literal["xywh", "xyxy", "cxcywh"]
+Layout = Literal["xywh", "xyxy", "cxcywh", "yxyx"]
 Unit = Literal["pixels", "relative", "percent", "thousandths"]
 Rows = Literal["keypoints", "polygons"]
 _LAYOUTS: dict[Layout, str] = {
     "xywh": "x, y, width, height",
     "xyxy": "corners x1, y1, x2, y2",
     "cxcywh": "center x, center y, width, height",
+    "yxyx": "corners y1, x1, y2, x2",
 }
 _UNITS: dict[Unit, str] = {
     "pixels": "in pixels",
@@ -93,7 +94,9 @@ class BoxConvention:
 
         All may be numbers or columns of many boxes. The size of corners may be negative.
         """
-        if self.layout == "xyxy":
+        if self.layout == "yxyx":
+            a, b, c, d = b, a, d, c
+        if self.layout in ("xyxy", "yxyx"):
             c, d = c - a, d - b
         elif self.layout == "cxcywh":
             a, b = a - c / 2, b - d / 2
@@ -122,7 +125,8 @@ class ConventionDoubt:
     """Why the boxes of a file are probably of another convention than they were read by.
 
     All are texts for the user: the words of `--boxes` for the likely and for the present reading,
-    what the likely reading is, how many boxes speak for it, and one box read both ways.
+    what the likely reading is, how many boxes speak for it, and one box read both ways; and the
+    words for corners with y before x, as TensorFlow writes them, where these fit as well as others.
     """
 
     likely: str
@@ -130,11 +134,15 @@ class ConventionDoubt:
     meaning: str
     evidence: str
     example: str
+    y_first: str = ""
 
     @property
     def advice(self) -> str:
         """Return what to do about it."""
-        return f"read them with --boxes {self.likely}, or with --boxes {self.present} if not so"
+        advice = f"read them with --boxes {self.likely}, or with --boxes {self.present} if not so"
+        if not self.y_first:
+            return advice
+        return f"{advice}, or with --boxes {self.y_first} if y is before x, as in TensorFlow"
 
     def sentence(self, source: object) -> str:
         """Return all of it in one sentence, as an error says it."""

@@ -64,12 +64,15 @@ def doubt_convention(
         return None
     likely, evidence, telling = found
     row = int(np.flatnonzero(telling)[0])
+    y_first = replace(likely, layout="yxyx")
+    fits_too = likely.layout == "xyxy" and boxes.fit_as_well(y_first, likely)
     return ConventionDoubt(
         likely=likely.difference_from(present),
         present=present.difference_from(likely),
         meaning=likely.meaning,
         evidence=evidence,
         example=f"{place(int(rows[row]))}: {boxes.both_ways(row, present, likely)}",
+        y_first=y_first.difference_from(present) if fits_too else "",
     )
 
 
@@ -101,6 +104,12 @@ class _Boxes:
         """Return which boxes are the boxes around the polygons of their objects."""
         off_px = np.abs(to_xyxy_px(convention, self.values, self.sizes_px) - self.hulls_xyxy_px)
         return np.asarray((off_px <= _TOLERANCE_PX).all(axis=1))  # never, where the hull is NaN
+
+    def fit_as_well(self, one: BoxConvention, other: BoxConvention) -> bool:
+        """Return whether neither misfits nor polygons tell two conventions apart."""
+        around = [self.are_around_polygons(each).sum() for each in (one, other)]
+        misfits = [self.misfits(each).sum() for each in (one, other)]
+        return bool(misfits[0] <= misfits[1] and around[0] >= around[1])
 
     def may_be_parts(self, whole: float) -> bool:
         """Return whether no number is above the whole of the image, but some come near to it."""
@@ -138,7 +147,8 @@ def _other_unit(boxes: _Boxes, present: BoxConvention) -> _Found | None:
         if large and boxes.may_be_parts(100) and not boxes.misfits(in_percent).any():
             return in_percent, f"{above}, and none has one above 100; {counts}", telling
         in_pixels, counts = _best_layout(boxes, replace(present, unit="pixels"))
-        return _thousandths(boxes, in_pixels) or (in_pixels, f"{above}; {counts}", telling)
+        other = _thousandths(boxes, replace(present, unit="pixels"))
+        return other or (in_pixels, f"{above}; {counts}", telling)
     telling = fractions_among(boxes.values, boxes.sizes_px)
     if 10 * telling.sum() >= 9 * count:
         likely, counts = _best_layout(boxes, replace(present, unit="relative"))
