@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from setmatch.argument_types import checked
 from setmatch.errors import ConfigError, short, suggest
 from setmatch.files.reading import read_text
 from setmatch.files.safe_yaml import YamlError, parse_yaml
@@ -352,6 +353,7 @@ class Recipe(Section):
     )
 
 
+@checked
 def load_recipe(
     source: str | Path | Mapping[str, Any] | None = None, overrides: Sequence[str] = ()
 ) -> Recipe:

@@ -14,7 +14,7 @@ PACKAGE = Path(setmatch.__file__).parent
 # From low to high. A room may import the layers below it and, in its own layer, the rooms listed
 # before it; the rooms of a set never meet.
 LAYERS: tuple[tuple[str, ...] | frozenset[str], ...] = (
-    ("interruption", "errors", "usage_reports", "files"),
+    ("interruption", "errors", "argument_types", "usage_reports", "files"),
     ("structures", "ops", "html"),
     ("setting_values", "config", "losses"),
     ("postprocessing", "distributed"),

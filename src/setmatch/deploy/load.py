@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from setmatch.argument_types import checked
 from setmatch.deploy.engine_cache import cached_engine, engine_folder
 from setmatch.deploy.fastest import fastest_engine
 from setmatch.deploy.onnx import ONNX
@@ -27,6 +28,7 @@ KINDS = {"onnxruntime": ONNX, "openvino": OPENVINO, "compiled": TORCH}
 _WITHOUT_TORCH = ("onnxruntime", "openvino")  # whose files run without it, once they are known
 
 
+@checked
 def load(
     source: str | Path,
     preset: str | None = None,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from setmatch.argument_types import checked
 from setmatch.data.batches.num_workers import Workers
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.open import open_dataset, prefer_panoptic
@@ -24,6 +25,7 @@ from setmatch.models.detector import Detector
 log = logging.getLogger("setmatch")
 
 
+@checked
 def evaluate(
     model: Detector | Engine | str | Path,
     data: str | Path | DetectionDataset,

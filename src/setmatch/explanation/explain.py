@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from setmatch.argument_types import checked
 from setmatch.data.batches.transforms import preprocess
 from setmatch.data.images.image_io import from_pillow, read_image
 from setmatch.errors import ConfigError, DataError
@@ -48,6 +49,7 @@ class Explanation(ExplainedImage):
         return write_figures(self, Path(folder), points)
 
 
+@checked
 def explain(
     model: Detector, image: str | Path | Image.Image, *, threshold: float = 0.5
 ) -> Explanation:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from setmatch.argument_types import checked_except
 from setmatch.data.images.image_io import from_pillow, read_image
 from setmatch.data.images.image_paths import find_images
 from setmatch.errors import DataError, short
@@ -50,6 +51,7 @@ def predict(
     tiles: Tiles = None,
     overlap: float = OVERLAP,
 ) -> list[ImageResult]: ...
+@checked_except("images")
 def predict(
     model: Detector | Engine,
     images: ImageSource | Sequence[ImageSource],

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from setmatch.argument_types import checked
 from setmatch.errors import ConfigError
 from setmatch.evaluation.results import Report
 from setmatch.files.reading import read_text
@@ -51,6 +52,7 @@ class _Trained:
     page: str | None = None
 
 
+@checked
 def push(
     model: Detector | Run | str | Path,
     name: str,

@@ -1,10 +1,10 @@
 """What a model needs beside its weights: classes, preprocessing, model card."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from setmatch.errors import ConfigError, suggest
+from setmatch.errors import ConfigError, short, suggest
 
 TRAINED_ON = "trained by setmatch on "  # the beginning of a source, before the data set
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -24,7 +24,12 @@ class Categories:
     stuff: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
-        assert len(self.ids) == len(self.names), "ids and names have the same length"
+        are_lists = all(isinstance(each, Sequence) for each in (self.ids, self.names))
+        if not are_lists or len(self.ids) != len(self.names):
+            raise ConfigError(
+                f"Categories: ids {short(self.ids)} and names {short(self.names)}; give a tuple of "
+                'each, equally long, such as (1, 2) and ("cat", "dog")'
+            )
         assert self.stuff <= set(range(len(self.ids))), "stuff holds class indices"
 
     def __len__(self) -> int:
