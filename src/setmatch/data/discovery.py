@@ -7,6 +7,7 @@ from pathlib import Path
 from setmatch.data.formats.base import SplitSource, UnrelatedFileError
 from setmatch.data.formats.layout import entries, subfolders
 from setmatch.data.formats.registry import FORMATS, format_named, format_names
+from setmatch.data.formats.unread_formats import describe_unread
 from setmatch.data.images.image_paths import SUFFIXES
 from setmatch.errors import DataError, suggest
 
@@ -76,6 +77,7 @@ def _splits_of_file(file: Path, format: str | None) -> dict[str, SplitSource]:
         raise DataError(
             f"{file}: neither COCO JSON nor a data.yaml, nor a file of another known format "
             f"({', '.join(format_names())}); give one of these, or the data set's folder"
+            f"{_hint(file)}"
         )
     if recognized is not None:
         raise DataError(
@@ -115,8 +117,13 @@ def _search_inside(folder: Path, format: str | None) -> DiscoveredDataset:
     raise DataError(
         f"{folder}: no annotations found, here or up to {_MAX_DEPTH} folders deep; looked for "
         f"{'; '.join(each.looks_for for each in searched)}; found {_other_format(folder, format)}"
-        f"{_content(folder)}"
+        f"{_content(folder)}{_hint(folder)}"
     )
+
+
+def _hint(place: Path) -> str:
+    known = describe_unread(place)
+    return f"; {known}" if known else ""
 
 
 def _other_format(folder: Path, format: str | None) -> str:
