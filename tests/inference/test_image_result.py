@@ -19,6 +19,7 @@ from setmatch.inference.pipeline import ImageResult
 from setmatch.inference.predict import predict
 from setmatch.inference.predict_folder import predict_folder
 from setmatch.structures.segments import Segments
+from setmatch.visualize.labels import line_px, texts_of
 
 IMAGE = red_box_image(64, 96, BOX)
 
@@ -146,6 +147,34 @@ def test_detections_of_one_class_differ_in_color_if_asked():
 def test_what_cannot_be_drawn_is_refused(make, options, what):
     with pytest.raises(ConfigError, match=what):
         make().draw(**options)
+
+
+# Checked by the functions that the methods call: the tests' own check of shapes comes before those
+# of the methods.
+REFUSED: dict[str, tuple[Callable[[Any], Any], list[Any], str]] = {
+    "labels": (
+        lambda value: texts_of(value, ["a", "b"]),
+        [None, 3, [1, 2], [None] * 2],
+        "one text",
+    ),
+    "width": (lambda value: line_px(value, "class", 2), ["x", 2.5, float("nan"), [1]], "one"),
+    "color_by": (lambda value: line_px(1, value, 2), [None, 3, "x"], "choose class or detection"),
+    "class": (RED_OR_NOT.indices_of, [None, 2.5, ["red"], object], "name or the index"),
+    "classes": (lambda value: result(BOX).filter(value), [2.5, object], "give "),
+    "score": (lambda value: result(BOX).filter(score=value), [None, "best", [0.5]], "a number"),
+}
+
+
+@pytest.mark.parametrize(("take", "values", "what"), REFUSED.values(), ids=REFUSED)
+def test_what_is_of_a_wrong_type_is_refused_in_a_sentence(take, values: list[Any], what: str):
+    for value in values:
+        with pytest.raises(ConfigError, match=what):
+            take(value)
+
+
+@pytest.mark.parametrize("kind", [int, np.int64, np.int32])
+def test_a_class_is_chosen_by_an_integer_of_any_kind(kind: Callable[[int], Any]):
+    assert RED_OR_NOT.indices_of(kind(0)) == [0]
 
 
 CHOICES = [[True, False, True], [False, False, False], [0, 2], [2, 0, -1], []]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
@@ -10,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from setmatch.argument_types import checked
 from setmatch.errors import ConfigError, DataError, ExtraMissingError, short
 from setmatch.structures.detection_arrays import coco_rows
 from setmatch.structures.metadata import Categories
@@ -113,6 +115,7 @@ class Detections:
             return self._chosen(self.scores > threshold[self.classes])
         return self._chosen(self.scores > threshold)
 
+    @checked
     def filter(
         self, classes: str | int | Iterable[str | int] | None = None, score: float = 0.0
     ) -> Self:
@@ -123,7 +126,7 @@ class Detections:
         """
         keep = self.scores > score
         if classes is not None:
-            wanted = [classes] if isinstance(classes, str | int) else classes
+            wanted = [classes] if isinstance(classes, str | int | Integral) else classes
             indices = [index for each in wanted for index in self.categories.indices_of(each)]
             keep = keep & torch.isin(self.classes, self.classes.new_tensor(indices))
         return self._chosen(keep)

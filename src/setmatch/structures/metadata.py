@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 from setmatch.errors import ConfigError, short, suggest
@@ -45,9 +46,11 @@ class Categories:
         A text of digits that is no name is an index. Raises ConfigError for a class that there is
         not.
         """
+        if not isinstance(wanted, str | Integral):
+            raise ConfigError(f"class {short(wanted)}: give the name or the index of a class")
         count = len(self)
         names = [self.name(index) for index in range(count)]
-        if isinstance(wanted, int) or (wanted not in names and wanted.isdecimal()):
+        if isinstance(wanted, Integral) or (wanted not in names and wanted.isdecimal()):
             if not 0 <= int(wanted) < count:
                 raise ConfigError(f"class {wanted}: class indices are 0 to {count - 1}")
             return [int(wanted)]

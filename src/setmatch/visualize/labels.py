@@ -1,13 +1,14 @@
 """Labels on images: their texts, fonts and colors."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from numbers import Integral
 from typing import Literal, NamedTuple, get_args
 
 from PIL import ImageDraw, ImageFont
 
-from setmatch.errors import ConfigError
+from setmatch.errors import ConfigError, short
 from setmatch.ops.colors import Color
 from setmatch.ops.label_placement import Rectangle
 
@@ -32,21 +33,26 @@ class Label(NamedTuple):
 
 def line_px(width: int | None, color_by: str | Sequence[int], default: int) -> int:
     """Return the width of lines, after checking what the caller chose."""
-    if isinstance(color_by, str) and color_by not in get_args(ColorBy):
-        raise ConfigError(f"color_by = {color_by!r}: choose {' or '.join(get_args(ColorBy))}")
-    if width is not None and width < 1:
-        raise ConfigError(f"width = {width}: lines are at least a pixel wide")
-    return default if width is None else width
+    is_known = not isinstance(color_by, str) or color_by in get_args(ColorBy)
+    if not (is_known and isinstance(color_by, Iterable)):
+        raise ConfigError(f"color_by = {short(color_by)}: choose {' or '.join(get_args(ColorBy))}")
+    if width is None:
+        return default
+    if not isinstance(width, Integral) or width < 1:
+        raise ConfigError(f"width = {short(width)}: lines are whole pixels wide, at least one")
+    return width
 
 
 def texts_of(labels: bool | Sequence[str], default: list[str]) -> list[str]:
     """Return a text for each detection or segment; empty texts are not drawn."""
     if isinstance(labels, bool):
         return default if labels else [""] * len(default)
-    if isinstance(labels, str) or len(labels) != len(default):
-        given = repr(labels) if isinstance(labels, str) else f"{len(labels)} texts"
+    texts = list(labels) if isinstance(labels, Iterable) else []
+    are_texts = not isinstance(labels, str) and all(isinstance(each, str) for each in texts)
+    if not (isinstance(labels, Iterable) and are_texts) or len(texts) != len(default):
+        given = f"{len(texts)} texts" if are_texts and texts else short(labels)
         raise ConfigError(f"labels = {given}: give one text for each of the {len(default)} results")
-    return list(labels)
+    return texts
 
 
 def font_for(text: str, size: int) -> Font:
