@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from setmatch.argument_types import checked
+from setmatch.argument_types import checked_except
 from setmatch.deploy.formats import ExportFormat, require_size
 from setmatch.deploy.onnx import ONNX
 from setmatch.deploy.openvino import OPENVINO
@@ -20,7 +20,7 @@ from setmatch.models.detector import Detector, require_weights
 FORMATS: tuple[ExportFormat, ...] = (ONNX, OPENVINO, TORCH)
 
 
-@checked
+@checked_except("model")
 def export(
     model: Detector,
     path: str | Path,

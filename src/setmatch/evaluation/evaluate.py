@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from setmatch.argument_types import checked
+from setmatch.argument_types import checked_except
 from setmatch.data.batches.num_workers import Workers
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.open import open_dataset, prefer_panoptic
@@ -25,7 +25,7 @@ from setmatch.models.detector import Detector
 log = logging.getLogger("setmatch")
 
 
-@checked
+@checked_except("model")
 def evaluate(
     model: Detector | Engine | str | Path,
     data: str | Path | DetectionDataset,

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from setmatch.argument_types import checked
+from setmatch.argument_types import checked_except
 from setmatch.data.batches.transforms import preprocess
 from setmatch.data.images.image_io import from_pillow, read_image
 from setmatch.errors import ConfigError, DataError
@@ -49,7 +49,7 @@ class Explanation(ExplainedImage):
         return write_figures(self, Path(folder), points)
 
 
-@checked
+@checked_except("model")
 def explain(
     model: Detector, image: str | Path | Image.Image, *, threshold: float = 0.5
 ) -> Explanation:

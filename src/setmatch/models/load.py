@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from safetensors.torch import save_file
 
-from setmatch.argument_types import checked
+from setmatch.argument_types import checked_except
 from setmatch.errors import ConfigError, WeightsError, suggest
 from setmatch.files.manifest import MANIFEST, DamagedError, read_manifest
 from setmatch.files.reading import sha256_of
@@ -167,7 +167,7 @@ def assemble(card: ModelCard, state: State, source: str) -> Detector:
     return fit(card, state, source).fill()
 
 
-@checked
+@checked_except("detector")
 def save(
     detector: Detector,
     folder: str | Path,
