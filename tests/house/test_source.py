@@ -130,6 +130,22 @@ def detectors() -> set[str]:
     return detector_classes(PRODUCT.values())
 
 
+def attributes_of_protocols(source: str) -> list[str]:
+    """List the annotated attributes of protocols that `isinstance` reads.
+
+    From Python 3.12 on it looks for attributes without calling __getattr__, by which an nn.Module
+    gives its parts. So a model has such an attribute in Python 3.11 alone.
+    """
+    return [
+        f"line {member.lineno}: {node.name} asks for an attribute"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ClassDef)
+        and any(ast.unparse(each).endswith("runtime_checkable") for each in node.decorator_list)
+        for member in node.body
+        if isinstance(member, ast.AnnAssign)
+    ]
+
+
 def depends_on_detector_class(source: str) -> list[str]:
     """List where a source asks for a detector's class, or reads `_panoptic` off a name."""
     found = []
@@ -276,6 +292,16 @@ def test_a_testing_tool_is_noticed():
 # These take a detector or a factory, and ask which of the two they were given.
 TAKE_EITHER = ("src/setmatch/training/own_model.py", "src/setmatch/models/factory.py")
 SHARED = ("backbones", "layers", "weights")  # folders of models/ that are no family
+
+
+def test_isinstance_finds_all_of_a_protocol():
+    assert found(attributes_of_protocols, PRODUCT) == []
+
+
+def test_an_attribute_of_a_protocol_is_noticed():
+    lines = ("@typing.runtime_checkable", "class Named(Protocol):", "    name: str")
+    assert attributes_of_protocols("\n".join(lines)) == ["line 3: Named asks for an attribute"]
+    assert attributes_of_protocols("\n".join(lines[1:])) == []
 
 
 def test_code_outside_a_family_does_not_ask_for_a_detectors_class():

@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from setmatch.losses.classification import ClassificationLoss
+from setmatch.models.detector import Detector
 from setmatch.models.layers.attention import Attention, ProjectedAttention
 from setmatch.models.layers.hybrid_encoder import Memory
 from setmatch.postprocessing.query_predictions import query_predictions, require_finite
@@ -73,17 +74,12 @@ def make_trace(
     )
 
 
-@runtime_checkable
-class SamplingDetector(Protocol):
+class SamplingDetector(Detector):
     """A detector whose queries sample points of its levels."""
 
     encoder: Any
     queries: Any
     decoder: Any
-    class_loss: ClassificationLoss
-
-    def __call__(self, batch: Batch) -> Any:
-        """Return the prediction groups, "main" first."""
 
 
 def trace_sampling(model: SamplingDetector, batch: Batch) -> AttentionTrace:

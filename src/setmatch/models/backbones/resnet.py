@@ -1,7 +1,7 @@
 """torchvision's ResNet as a backbone, with trained batch norms or with frozen, folded ones."""
 
 from collections.abc import Iterator
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -14,14 +14,6 @@ from setmatch.models.layers.cells import Cells, hide, normalize
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 ResNetName = Literal["resnet18", "resnet34", "resnet50", "resnet101"]
-
-
-@runtime_checkable
-class Named(Protocol):
-    """A backbone whose `body` is torchvision's network `name`, for loading its weights."""
-
-    name: str
-    body: nn.Module
 
 
 class FrozenNorm(nn.Module):

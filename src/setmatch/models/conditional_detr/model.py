@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from setmatch.losses.classification import ClassificationLoss
-from setmatch.models.detector import Detector
-from setmatch.models.detr.attention_trace import trace_detr
+from setmatch.models.detr.attention_trace import SingleMapDetector, trace_detr
 from setmatch.models.detr.model import encoded_tokens
 from setmatch.models.layers.conditional_decoder import AnchorDecoder, ConditionalDecoder
 from setmatch.structures.attention import AttentionTrace
@@ -14,7 +13,7 @@ from setmatch.structures.batch import Batch, Target
 from setmatch.structures.outputs import PredictionGroup, Predictions
 
 
-class PlacedDETR(Detector):
+class PlacedDETR(SingleMapDetector):
     """DETR with a decoder that knows where each query looks, and predicts boxes relative to it."""
 
     fixed_queries = True

@@ -8,9 +8,8 @@ import torch
 from torch import nn
 
 from setmatch.losses.classification import ClassificationLoss
-from setmatch.models.attention_trace import trace_sampling
+from setmatch.models.attention_trace import SamplingDetector, trace_sampling
 from setmatch.models.class_rows import ClassRows
-from setmatch.models.detector import Detector
 from setmatch.models.layers.box_relations import QueryAttentionMask
 from setmatch.models.layers.deformable_attention import PointAttention
 from setmatch.models.layers.deformable_encoder import DeformableEncoder
@@ -24,7 +23,7 @@ from setmatch.structures.outputs import PredictionGroup, Predictions
 PLACING_RATE = 0.1  # of what places points, as a fraction of the learning rate, as published
 
 
-class DeformableDETR(Detector):
+class DeformableDETR(SamplingDetector):
     """Backbone, deformable encoder, queries with a place, a deformable decoder.
 
     With queries that are tokens of the encoder there is one more group of predictions in training,

@@ -1,32 +1,23 @@
 """DETR's attention: every query weighs every cell of one feature map."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import nn
 
-from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.attention_trace import attention_weights, make_trace, record_calls
+from setmatch.models.detector import Detector
 from setmatch.postprocessing.query_predictions import require_finite
 from setmatch.structures.attention import AttentionMaps, AttentionTrace
 from setmatch.structures.batch import Batch
 
 
-@runtime_checkable
-class SingleMapDetector(Protocol):
+class SingleMapDetector(Detector):
     """A detector whose encoder and decoder attend to every cell of one feature map."""
 
     embed: Any
     encoder: Any
     decoder: Any
-    class_loss: ClassificationLoss
-
-    def __call__(self, batch: Batch) -> Any:
-        """Return the prediction groups, "main" first."""
-
-    @property
-    def hides_padding(self) -> bool:
-        """True if the backbone keeps padding out of the map."""
 
 
 def trace_detr(model: SingleMapDetector, batch: Batch) -> AttentionTrace:

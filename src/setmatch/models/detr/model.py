@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from setmatch.losses.classification import ClassificationLoss
-from setmatch.models.detector import Detector
 from setmatch.models.detr.attention_trace import SingleMapDetector, trace_detr
 from setmatch.models.layers.cells import Cells, cells_of
 from setmatch.models.layers.detr_mask_head import DETRMaskHead
@@ -52,7 +51,7 @@ def _cells(batch: Batch, features: Float[Tensor, "B C h w"], hides_padding: bool
     return Cells(nearest[:, 0] > 0)
 
 
-class DETR(Detector):
+class DETR(SingleMapDetector):
     """DETR: backbone, embedding, encoder, queries, decoder, heads (arXiv 2005.12872)."""
 
     fixed_queries = True

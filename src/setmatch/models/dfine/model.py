@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from setmatch.losses.classification import ClassificationLoss
-from setmatch.models.attention_trace import trace_sampling
-from setmatch.models.detector import Detector
+from setmatch.models.attention_trace import SamplingDetector, trace_sampling
 from setmatch.models.layers.box_relations import QueryAttentionMask
 from setmatch.models.layers.denoising import Denoising, denoising_attn_mask
 from setmatch.models.layers.distribution_decoder import DistributionDecoder, RefinedQueries
@@ -21,7 +20,7 @@ from setmatch.structures.batch import Batch, Target, require_targets
 from setmatch.structures.outputs import Assignment, PredictionGroup, Predictions
 
 
-class DFineDetector(Detector):
+class DFineDetector(SamplingDetector):
     """Backbone, hybrid encoder, query selection, a decoder that refines distributions of edges.
 
     In training there are four more groups of predictions: "encoder", the selected tokens' own,

@@ -5,10 +5,9 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 
 from setmatch.losses.classification import ClassificationLoss
-from setmatch.models.attention_trace import trace_sampling
+from setmatch.models.attention_trace import SamplingDetector, trace_sampling
 from setmatch.models.backbones.windowed_transformer import WindowedTransformer
 from setmatch.models.class_rows import ClassRows
-from setmatch.models.detector import Detector
 from setmatch.models.layers.box_relations import QueryAttentionMask
 from setmatch.models.layers.group_queries import GroupQueries
 from setmatch.models.layers.pixel_mask_head import PixelMaskHead
@@ -35,7 +34,7 @@ class Rates:
 AS_RFDETR = Rates()
 
 
-class RFDETRDetector(Detector):
+class RFDETRDetector(SamplingDetector):
     """Windowed vision transformer, projector, group queries, a decoder around steady boxes.
 
     In training there is one more group of predictions, "encoder", the selected tokens' own; both

@@ -6,8 +6,7 @@ import torch
 from torch import nn
 
 from setmatch.losses.classification import ClassificationLoss
-from setmatch.models.attention_trace import trace_sampling
-from setmatch.models.detector import Detector
+from setmatch.models.attention_trace import SamplingDetector, trace_sampling
 from setmatch.models.layers.box_relations import QueryAttentionMask
 from setmatch.models.layers.deformable_decoder import RefiningDecoder
 from setmatch.models.layers.denoising import Denoising, denoising_attn_mask
@@ -19,7 +18,7 @@ from setmatch.structures.batch import Batch, Target, require_targets
 from setmatch.structures.outputs import PredictionGroup, Predictions
 
 
-class RTDetrDetector(Detector):
+class RTDetrDetector(SamplingDetector):
     """Backbone, hybrid encoder, query selection, a decoder that refines boxes.
 
     In training there are two more groups of predictions: "encoder", the selected tokens' own, and

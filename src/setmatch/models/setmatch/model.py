@@ -7,8 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from setmatch.losses.classification import ClassificationLoss
-from setmatch.models.attention_trace import trace_sampling
-from setmatch.models.detector import Detector
+from setmatch.models.attention_trace import SamplingDetector, trace_sampling
 from setmatch.models.layers.box_relations import QueryAttentionMask
 from setmatch.models.layers.cells import Cells, cells_of
 from setmatch.models.layers.deformable_decoder import RefiningDecoder
@@ -28,7 +27,7 @@ from setmatch.structures.batch import Batch, Target, require_targets
 from setmatch.structures.outputs import PredictionGroup, Predictions
 
 
-class SetMatchDetector(Detector):
+class SetMatchDetector(SamplingDetector):
     """Backbone, hybrid encoder, query selection, a decoder that refines boxes.
 
     In training there are two more groups of predictions: "encoder", the selected tokens' own, and
