@@ -9,7 +9,7 @@ from torchvision.models import get_model_weights
 from torchvision.ops import FrozenBatchNorm2d
 
 from setmatch.errors import WeightsError
-from setmatch.models.backbones.resnet import Backbone, FrozenNormConv2d
+from setmatch.models.backbones.resnet import FrozenNormConv2d, Named, is_named
 from setmatch.models.backbones.timm import TimmBackbone
 from setmatch.models.config import free_arguments
 from setmatch.models.detector import Detector
@@ -43,7 +43,7 @@ def initialize(card: ModelCard, weights: str | None) -> Detector:
     match weights or ("imagenet" if frozen else "none"):
         case "imagenet" if isinstance(backbone, TimmBackbone):
             backbone.load_pretrained()
-        case "imagenet" if isinstance(backbone, Backbone):
+        case "imagenet" if is_named(backbone):
             load_imagenet_backbone(backbone)
         case "imagenet" if card.preset in STARTS:
             fill_backbone(backbone, STARTS[card.preset], card.preset)
@@ -110,7 +110,7 @@ def swap_mask_head(detector: Detector, card: ModelCard) -> Detector:
     return other
 
 
-def load_imagenet_backbone(backbone: Backbone) -> None:
+def load_imagenet_backbone(backbone: Named) -> None:
     """Load torchvision's ImageNet weights (V1, as DETR did) into the backbone.
 
     Raises WeightsError with the file to fetch and its place if there is no network.

@@ -1,7 +1,7 @@
 """torchvision's ResNet as a backbone, with trained batch norms or with frozen, folded ones."""
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeGuard
 
 import torch
 from jaxtyping import Float
@@ -14,6 +14,18 @@ from setmatch.models.layers.cells import Cells, hide, normalize
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 ResNetName = Literal["resnet18", "resnet34", "resnet50", "resnet101"]
+
+
+class Named(Protocol):
+    """A backbone whose `body` is torchvision's network `name`, for loading its weights."""
+
+    name: str
+    body: nn.Module
+
+
+def is_named(backbone: nn.Module) -> TypeGuard[Named]:
+    """Return whether a backbone, of ours or of torchvision, has a name and a body."""
+    return hasattr(backbone, "name") and hasattr(backbone, "body")
 
 
 class FrozenNorm(nn.Module):
