@@ -174,11 +174,15 @@ def _join(place: torch.device, rank: int, world: int) -> dist.ProcessGroup | Non
     """Join the other processes before a timeout. With NCCL, return a gloo group beside it."""
     has_agent = "TORCHELASTIC_RUN_ID" in os.environ
     timeout = AGENT_TIMEOUT if has_agent else NO_AGENT_TIMEOUT
+    # Where an agent keeps the store, it runs before the processes do: without it nobody comes.
+    has_store = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     host: Any = None
     try:
         # torchrun's agent may keep one store over restarts, with addresses of dead processes, so
         # each attempt uses a prefix of its own.
-        store, _, _ = next(rendezvous("env://", timeout=timeout))
+        reach = NO_AGENT_TIMEOUT if has_store else timeout
+        store, _, _ = next(rendezvous("env://", timeout=reach))
+        store.set_timeout(timeout)
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         gpu = place.type == "cuda"
         dist.init_process_group(
@@ -193,9 +197,8 @@ def _join(place: torch.device, rank: int, world: int) -> dist.ProcessGroup | Non
             host = dist.new_group(backend="gloo", timeout=timeout)
     except (RuntimeError, ValueError) as error:
         raise TrainingError(
-            f"process {rank} of {world}: the processes did not connect within "
-            f"{timeout.seconds} s ({' '.join(str(error).split())[:200]}); start all of them with "
-            "torchrun"
+            f"process {rank} of {world}: the processes did not connect in time "
+            f"({' '.join(str(error).split())[:200]}); start all of them with torchrun"
         ) from error
     # Public only in the newest torch.
     set_timeout = getattr(dist, "set_timeout", None) or dist.distributed_c10d._set_pg_timeout
