@@ -7,47 +7,24 @@ import pytest
 import torch
 
 from checked_types import unchecked
-from known_models import (
-    SMALL_DEFORMABLE,
-    SMALL_DEIMV2,
-    SMALL_DFINE,
-    SMALL_LWDETR,
-    SMALL_PLACED,
-    SMALL_RFDETR,
-    SMALL_RTDETR,
-)
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.deploy.onnx import to_onnx
 from setmatch.errors import ConfigError
 from setmatch.losses.criterion import Criterion
 from setmatch.losses.normalizer import LossNormalizer
 from setmatch.models.detector import Detector
-from setmatch.models.registry import FAMILIES, build, layouts_of, mask_preset
+from setmatch.models.registry import FAMILIES, layouts_of, mask_preset
 from setmatch.structures.attention import AttentionMaps
 from setmatch.structures.batch import Batch, Target
-from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
+from setmatch.structures.metadata import Categories, Preprocessing
+from small_families import PRESETS, small_model
 
 PAGE = Path(__file__).parents[2] / "docs/explanation/families.md"
 NAMES = Categories((0, 1), ("a", "b"))
-SMALL = {"dim": 32, "heads": 4, "ffn_dim": 32, "encoder_layers": 1, "decoder_layers": 2}
-TRIED = {
-    "DETR": ("detr_r18_tiny", {**SMALL, "num_queries": 12}),
-    "Conditional DETR": ("conditional_detr_r50", SMALL_PLACED),
-    "DAB-DETR": ("dab_detr_r50", SMALL_PLACED),
-    "Deformable DETR": ("deformable_detr_r50", SMALL_DEFORMABLE),
-    "RT-DETR, RT-DETRv2": ("rtdetr_r18", SMALL_RTDETR),
-    "D-FINE": ("dfine_s", SMALL_DFINE),
-    "DEIMv2": ("deimv2_pico", SMALL_DEIMV2),
-    "LW-DETR": ("lwdetr_s", SMALL_LWDETR),
-    "RF-DETR": ("rfdetr_n", SMALL_RFDETR),
-    "setmatch": ("setmatch_n", {**SMALL, "num_queries": 12}),
-    "torchvision's baselines": ("ssdlite_mobilenet_v3", {}),
-}
 
 
-def _built(preset: str, arguments: dict) -> Detector:
-    torch.manual_seed(0)
-    return build(ModelCard(preset, arguments, NAMES, Preprocessing(64, 96)))
+def _built(family: str) -> Detector:
+    return small_model(family, NAMES, Preprocessing(64, 96))
 
 
 def _batch() -> Batch:
@@ -128,22 +105,22 @@ def _table() -> dict[str, dict[str, str]]:
 
 def test_the_table_has_every_family_and_every_capability():
     table = _table()
-    assert list(table) == list(TRIED)
-    tried = [next(f for f in FAMILIES if preset in f.presets) for preset, _ in TRIED.values()]
+    assert list(table) == list(PRESETS)
+    tried = [next(f for f in FAMILIES if preset in f.presets) for preset, _ in PRESETS.values()]
     assert {id(each) for each in tried} == {id(each) for each in FAMILIES}
     assert all([*row] == [*COLUMNS, "export"] for row in table.values())
 
 
-@pytest.mark.parametrize("name", TRIED)
+@pytest.mark.parametrize("name", PRESETS)
 def test_the_table_says_what_a_family_can_do(name: str):
     """Each cell is what happens when a small model of the family tries it."""
-    model = _built(*TRIED[name])
+    model = _built(name)
     found = {column: tried(model) for column, tried in COLUMNS.items()}
     row = _table()[name]
     assert found == {column: row[column] for column in COLUMNS}
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize("name", TRIED)
+@pytest.mark.parametrize("name", PRESETS)
 def test_the_table_says_what_is_exported(name: str):
-    assert exports(_built(*TRIED[name])) == _table()[name]["export"]
+    assert exports(_built(name)) == _table()[name]["export"]
