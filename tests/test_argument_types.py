@@ -63,7 +63,7 @@ def test_a_wrong_first_argument_is_named(
 ):
     monkeypatch.chdir(tmp_path)
     first = next(iter(GIVEN[name]))
-    with pytest.raises(sm.SetmatchError, match=r"give |is no model|weights|no attention"):
+    with pytest.raises(sm.SetmatchError, match=r"give |is no model|weights"):
         FUNCTIONS[name](**GIVEN[name] | {first: wrong})
 
 

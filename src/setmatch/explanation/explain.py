@@ -16,7 +16,7 @@ from setmatch.explanation.explained_image import ExplainedImage
 from setmatch.explanation.figures import write_figures
 from setmatch.explanation.html import write_page
 from setmatch.files.writing import require_file, require_folder
-from setmatch.inference.engines.eager import evaluation_copy
+from setmatch.inference.engines.eager import as_engine, evaluation_copy
 from setmatch.models.detector import Detector
 from setmatch.postprocessing.detections import detections
 from setmatch.structures.batch import Batch
@@ -60,6 +60,7 @@ def explain(
     WeightsError if the model's outputs are not finite.
     """
     if not isinstance(model, nn.Module):
+        as_engine(model)  # raises for what is no model at all
         raise ConfigError("an exported model has no attention to show; explain the run it is from")
     if not 0 <= threshold <= 1:
         raise ConfigError(f"threshold = {threshold}: scores are between 0 and 1")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from setmatch.argument_types import checked
+from setmatch.argument_types import checked_except
 from setmatch.config import Recipe
 from setmatch.data.batches.loader import require_uncombined
 from setmatch.data.batches.sampler import grad_accum_steps
@@ -62,7 +62,7 @@ from setmatch.training.training_data import open_training_data
 BEFORE_FIRST_STEP = "before the first step, with nothing new to save"
 
 
-@checked
+@checked_except("model")
 def train(
     data: str | Path,
     model: str | Detector | DetectorFactory | None = None,
