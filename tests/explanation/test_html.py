@@ -26,6 +26,7 @@ from setmatch.explanation.html import page_facts
 from setmatch.models.registry import build
 from setmatch.structures.attention import AttentionMaps
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
+from thorough import usually
 
 LIMIT_BYTES = 8_000_000
 # Brightness of each cell of the overlay, read in the middle of the cell.
@@ -376,7 +377,7 @@ def test_invalid_arguments_are_clear_errors(tmp_path: Path):
         explain(known_detr(), gray_image()).save(tmp_path)
 
 
-@pytest.mark.parametrize("size", [(3, 2000), (2000, 3)])
+@pytest.mark.parametrize("size", usually([(3, 2000), (2000, 3)], (3, 2000)))
 def test_an_image_of_any_shape_fits_a_page(
     open_page: OpenPage, tmp_path: Path, size: tuple[int, int]
 ):

@@ -169,6 +169,7 @@ def test_hostile_class_names_are_only_text(browser: Any, photograph: Path):
         assert site.page.inner_text("h1") == f"<b>{name}"
 
 
+@pytest.mark.thorough
 def test_masks_are_drawn(browser: Any, app: App):
     """The decoder of run lengths, on a mask that COCO's own code encodes."""
     import numpy as np

@@ -58,6 +58,7 @@ def test_it_trains_with_boxes_and_muon_skips_its_last_convolution(model):
     assert all(parameter is not last for parameter in model.parameter_groups()["matrices"])
 
 
+@pytest.mark.thorough
 def test_the_benchmark_trains_it(monkeypatch, tmp_path: Path):
     """From random weights: the recipe's initial weights have another head."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks"))
