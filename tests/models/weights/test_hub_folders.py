@@ -124,6 +124,7 @@ def test_a_trainer_folder_gives_its_newest_checkpoint(hub: Path, state: State, t
         (lambda hub: relabel(hub, {"-1": "red"}), "id2label"),
         (lambda hub: relabel(hub, {"9" * 5000: "red"}), "id2label"),
         (lambda hub: relabel(hub, {"0": {"name": "red"}}), "id2label"),
+        (lambda hub: relabel(hub, {"0": "red", "00": "lime"}), "id2label"),
     ],
 )
 def test_a_folder_that_cannot_be_read_says_why(hub: Path, change, what: str):

@@ -93,7 +93,7 @@ def _labels(config: Mapping[str, Any], folder: Path) -> dict[int, str]:
     if not isinstance(named, Mapping):
         raise WeightsError(f"{folder}: id2label in config.json is no object: {short(named)}")
     for number, name in named.items():
-        if not re.fullmatch(r"[0-9]{1,9}", str(number)) or not isinstance(name, str):
+        if not re.fullmatch(r"0|[1-9][0-9]{,8}", str(number)) or not isinstance(name, str):
             raise WeightsError(
                 f"{folder}: id2label in config.json has {short(number)}: {short(name)}; it should "
                 "be a class index and a name"
