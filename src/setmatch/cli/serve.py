@@ -57,11 +57,9 @@ def serve(
         with --tiles: an image in tiles takes as long as dozens of images.
     """
     from setmatch.data.images.decoding import chosen_pixel_limit
-    from setmatch.deploy.server.limits import RESPONSE_S, TILED_RESPONSE_S, Limits
+    from setmatch.deploy.server.limits import Limits, default_response_s
     from setmatch.deploy.server.run import read_token, serve
 
-    if timeout is None:
-        timeout = RESPONSE_S if tiles is None else TILED_RESPONSE_S
     serve(
         model,
         engine=engine,
@@ -77,6 +75,6 @@ def serve(
             queue=queue,
             batch=max_batch,
             batch_wait_s=max_wait_ms / 1000,
-            response_s=timeout,
+            response_s=default_response_s(tiles is not None) if timeout is None else timeout,
         ),
     )

@@ -197,7 +197,8 @@ def line_chart(
 
 def round_ticks(low: float, high: float, most: int = 6) -> list[float]:
     """Return at most `most` round numbers at equal steps that enclose `low` to `high`."""
-    high = high or (0.0 if low else 1.0)  # zeros alone say nothing of a scale
+    if low == high == 0:
+        high = 1.0  # zeros alone say nothing of a scale
     spread = max(high - low, 1e-3 * abs(high), 1e-9)
     power = 10.0 ** math.floor(math.log10(spread / (most - 1)))
     for step in (power * factor for factor in (1, 2, 2.5, 5, 10, 20, 25, 50)):

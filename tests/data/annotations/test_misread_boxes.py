@@ -39,43 +39,43 @@ def doubt(
 
 YXYX_RELATIVE = BoxConvention("yxyx", "relative")
 MISREAD = [
-    (format, truth) for format, own in FORMATS.items() for truth in CONVENTIONS if truth != own
+    (format, meant) for format, own in FORMATS.items() for meant in CONVENTIONS if meant != own
 ]
 
 
 @pytest.mark.parametrize("count", [40, 600])
 @pytest.mark.parametrize(
-    ("format", "truth"), MISREAD, ids=[f"{f} with {t.words}" for f, t in MISREAD]
+    ("format", "meant"), MISREAD, ids=[f"{f} with {t.words}" for f, t in MISREAD]
 )
-def test_the_convention_of_misread_boxes_is_named(format: str, truth: BoxConvention, count: int):
+def test_the_convention_of_misread_boxes_is_named(format: str, meant: BoxConvention, count: int):
     for seed in range(5):
         xywh_px = random_boxes(seed, count, HEIGHT, WIDTH)
         sizes_px = np.tile(np.array([[HEIGHT, WIDTH]], dtype=np.int32), (count, 1))
-        found = doubt(written(xywh_px, sizes_px, truth), FORMATS[format])
+        found = doubt(written(xywh_px, sizes_px, meant), FORMATS[format])
         assert found is not None
-        if truth == YXYX_RELATIVE:  # no number tells it from the more usual corners
+        if meant == YXYX_RELATIVE:  # no number tells it from the more usual corners
             assert FORMATS[format].changed(found.likely).words == "xyxy,relative"
-            assert FORMATS[format].changed(found.y_first) == truth
+            assert FORMATS[format].changed(found.y_first) == meant
             assert f"with --boxes {found.y_first} if y is before x" in found.advice
             continue
-        assert FORMATS[format].changed(found.likely) == truth
-        assert truth.changed(found.present) == FORMATS[format]
+        assert FORMATS[format].changed(found.likely) == meant
+        assert meant.changed(found.present) == FORMATS[format]
 
 
 @pytest.mark.parametrize(
-    ("format", "truth"), MISREAD, ids=[f"{f} with {t.words}" for f, t in MISREAD]
+    ("format", "meant"), MISREAD, ids=[f"{f} with {t.words}" for f, t in MISREAD]
 )
 def test_misread_boxes_are_refused_and_read_as_the_refusal_says(
-    tmp_path: Path, format: str, truth: BoxConvention
+    tmp_path: Path, format: str, meant: BoxConvention
 ):
     xywh_px = random_boxes(1, 40, HEIGHT, WIDTH)
     sizes_px = np.tile(np.array([[HEIGHT, WIDTH]], dtype=np.int32), (40, 1))
-    root = write_set(tmp_path, format, written(xywh_px, sizes_px, truth))
+    root = write_set(tmp_path, format, written(xywh_px, sizes_px, meant))
     with pytest.raises(DataError, match="probably") as caught:
         open_dataset(root, "train")
     offered = re.findall(r"--boxes (\S+?)(?:,? |$)", str(caught.value))
-    words = next(each for each in offered if FORMATS[format].changed(each) == truth)
-    assert words == offered[0 if truth != YXYX_RELATIVE else 2]
+    words = next(each for each in offered if FORMATS[format].changed(each) == meant)
+    assert words == offered[0 if meant != YXYX_RELATIVE else 2]
     held_out = [open_dataset(root, split, boxes=words) for split in ("train", "val")]
     read = np.concatenate([each.xywh_px for each in held_out])
     np.testing.assert_allclose(read[np.lexsort(read.T)], xywh_px[np.lexsort(xywh_px.T)], atol=1e-6)
@@ -87,17 +87,17 @@ def test_misread_boxes_are_refused_and_read_as_the_refusal_says(
 @pytest.mark.parametrize("format", FORMATS)
 def test_boxes_in_percent_are_read(tmp_path: Path, format: str, layout: Layout):
     """YOLO's are recognized; in the other formats they may be boxes in pixels."""
-    truth = BoxConvention(layout, "percent")
+    meant = BoxConvention(layout, "percent")
     xywh_px = random_boxes(2, 40, 480, 640)
     sizes_px = np.tile(np.array([[480, 640]], dtype=np.int32), (40, 1))
-    root = write_set(tmp_path, format, written(xywh_px, sizes_px, truth), 480, 640)
+    root = write_set(tmp_path, format, written(xywh_px, sizes_px, meant), 480, 640)
     if format == "yolo":
         with pytest.raises(DataError, match=r"probably .* in percent of the image") as caught:
             open_dataset(root, "train")
         words = str(caught.value).partition("--boxes ")[2].split(", or with")[0]
         if layout != "yxyx":
-            assert FORMATS[format].changed(words) == truth
-    held_out = [open_dataset(root, split, boxes=truth.words) for split in ("train", "val")]
+            assert FORMATS[format].changed(words) == meant
+    held_out = [open_dataset(root, split, boxes=meant.words) for split in ("train", "val")]
     read = np.concatenate([each.xywh_px for each in held_out])
     np.testing.assert_allclose(read[np.lexsort(read.T)], xywh_px[np.lexsort(xywh_px.T)], atol=1e-6)
     area_px = np.concatenate([each.area_px for each in held_out])
@@ -185,16 +185,16 @@ LAYOUTS = get_args(Layout)
 @pytest.mark.parametrize("format", FORMATS)
 def test_thousandths_of_small_images_are_named(format: str, layout: Layout):
     """As language models write boxes: 0 to 1000, whatever the image."""
-    truth = BoxConvention(layout, "thousandths")
+    meant = BoxConvention(layout, "thousandths")
     for seed, count in ((0, 40), (1, 300)):
         sizes_px = np.tile(np.array([[480, 640]], dtype=np.int32), (count, 1))
-        values = written(random_boxes(seed, count, 480, 640), sizes_px, truth)
+        values = written(random_boxes(seed, count, 480, 640), sizes_px, meant)
         found = doubt(values, FORMATS[format], sizes_px)
         assert found is not None
         if layout == "yxyx":
-            assert FORMATS[format].changed(found.y_first) == truth
+            assert FORMATS[format].changed(found.y_first) == meant
             continue
-        assert FORMATS[format].changed(found.likely) == truth
+        assert FORMATS[format].changed(found.likely) == meant
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -202,19 +202,19 @@ def test_thousandths_of_small_images_are_named(format: str, layout: Layout):
 def test_polygons_tell_the_layout_of_boxes_that_all_fit(layout: Layout, share: float):
     """All at the left top. Some objects have no polygon, and some boxes are careless."""
     own = FORMATS["coco"]
-    truth = BoxConvention(layout, "pixels")
+    meant = BoxConvention(layout, "pixels")
     xywh_px = random_boxes(0, 50, 36, 48) + 40
     sizes_px = np.tile(np.array([[500, 500]], dtype=np.int32), (50, 1))
     hulls = written(xywh_px, sizes_px, BoxConvention("xyxy", "pixels"))
     hulls[:10] = np.nan
-    values = written(xywh_px, sizes_px, truth)
+    values = written(xywh_px, sizes_px, meant)
     values[10 : 10 + round(share * 40)] += 7
     found = doubt(values, own, sizes_px, np.ones(50), hulls)
-    if truth == own or share == 1:
+    if meant == own or share == 1:
         assert found is None
     else:
         assert found is not None
-        assert own.changed(found.likely) == truth
+        assert own.changed(found.likely) == meant
 
 
 @pytest.mark.parametrize("format", ["coco", "voc"])

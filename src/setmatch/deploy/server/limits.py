@@ -4,7 +4,12 @@ from dataclasses import dataclass
 
 from setmatch.errors import ConfigError, SetmatchError
 
-RESPONSE_S, TILED_RESPONSE_S = 30.0, 300.0  # an image in tiles takes as long as dozens of images
+_RESPONSE_S, _TILED_RESPONSE_S = 30.0, 300.0
+
+
+def default_response_s(in_tiles: bool) -> float:
+    """Return how long a request may wait: an image in tiles takes as long as dozens of images."""
+    return _TILED_RESPONSE_S if in_tiles else _RESPONSE_S
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class Limits:
     queue: int = 64
     batch: int = 8
     batch_wait_s: float = 0.005
-    response_s: float = RESPONSE_S
+    response_s: float = _RESPONSE_S
     patience_s: float = 10.0
     linger_s: float = 2.0
     idle_s: float = 5.0

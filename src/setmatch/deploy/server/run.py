@@ -20,7 +20,7 @@ from setmatch.deploy.server.app import make_app
 from setmatch.deploy.server.connections import guarded_protocol
 from setmatch.deploy.server.guard import App
 from setmatch.deploy.server.libraries import require_libraries
-from setmatch.deploy.server.limits import RESPONSE_S, TILED_RESPONSE_S, Limits
+from setmatch.deploy.server.limits import Limits, default_response_s
 from setmatch.deploy.server.service import warm_up
 from setmatch.distributed import init_distributed
 from setmatch.errors import ConfigError, SetmatchError
@@ -69,7 +69,7 @@ def serve(
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of malformed forms
     limits = limits or Limits(
         max_pixels=chosen_pixel_limit() or Limits.max_pixels,
-        response_s=RESPONSE_S if tiles is None else TILED_RESPONSE_S,
+        response_s=default_response_s(tiles is not None),
     )
     limits = replace(limits, batch=images_at_once(tiles, limits.batch))
     with _signals_as_errors(), opened(host, port) as opened_socket, init_distributed(device) as run:

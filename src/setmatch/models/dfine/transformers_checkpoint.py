@@ -41,15 +41,9 @@ REQUIRED = {"eval_size": None, "decoder_method": "default"}
 REQUIRED_OF_BACKBONE = {"hidden_act": "relu", "stem_strides": [2, 1, 1, 2, 1]}
 # The settings that give the shapes of tensors.
 SIZES = (
+    *hybrid_folder.SIZES,
     *same(
         {
-            "encoder_hidden_dim": "encoder_dim",
-            "encoder_layers": "encoder_layers",
-            "encoder_ffn_dim": "encoder_ffn_dim",
-            "d_model": "dim",
-            "decoder_layers": "decoder_layers",
-            "decoder_ffn_dim": "ffn_dim",
-            "decoder_attention_heads": "heads",
             "top_prob_values": "quality_best",
             "lqe_layers": "quality_layers",
             "backbone_config.stage_mid_channels": "stage_inner",

@@ -10,6 +10,7 @@ from setmatch.errors import WeightsError, short
 from setmatch.models.config import MOST_LAYERS
 from setmatch.models.rtdetr.key_map import TRANSFORMERS
 from setmatch.models.rtdetr.tensor_shapes import COMPUTED, arguments_of, is_v2, nearest_preset
+from setmatch.models.weights import hybrid_folder
 from setmatch.models.weights.download import PublishedRepository
 from setmatch.models.weights.hub_folder import label_settings, write_hub_folder
 from setmatch.models.weights.hybrid_folder import (
@@ -49,15 +50,9 @@ REQUIRED_OF_BACKBONE = {
 KINDS_OF_BLOCKS = {"basic": False, "bottleneck": True}
 # The settings that give the shapes of tensors.
 SIZES = (
+    *hybrid_folder.SIZES,
     *same(
         {
-            "encoder_hidden_dim": "encoder_dim",
-            "encoder_layers": "encoder_layers",
-            "encoder_ffn_dim": "encoder_ffn_dim",
-            "d_model": "dim",
-            "decoder_layers": "decoder_layers",
-            "decoder_ffn_dim": "ffn_dim",
-            "decoder_attention_heads": "heads",
             "backbone_config.embedding_size": "stem",
             "backbone_config.hidden_sizes": "stage_out",
             "backbone_config.depths": "stage_blocks",

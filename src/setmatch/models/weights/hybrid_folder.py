@@ -19,6 +19,7 @@ from setmatch.models.weights.hub_folder import PREPROCESSOR, named_categories
 from setmatch.models.weights.key_map import State
 from setmatch.models.weights.objects365_classes import named_as_objects365
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint, read_hub_folder, read_json
+from setmatch.models.weights.stated_sizes import same
 from setmatch.structures.metadata import Categories, Preprocessing
 
 PREPROCESSING = Preprocessing(640, 640, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (640, 640))
@@ -43,6 +44,18 @@ REQUIRED = {
     "learn_initial_query": False,
     "positional_encoding_temperature": 10000,
 }
+# The settings that give the shapes of tensors.
+SIZES = same(
+    {
+        "encoder_hidden_dim": "encoder_dim",
+        "encoder_layers": "encoder_layers",
+        "encoder_ffn_dim": "encoder_ffn_dim",
+        "d_model": "dim",
+        "decoder_layers": "decoder_layers",
+        "decoder_ffn_dim": "ffn_dim",
+        "decoder_attention_heads": "heads",
+    }
+)
 # Other names of the same tensors: in memory since transformers 5, and of the heads outside.
 VARIANTS = (
     (r"^(class_embed|bbox_embed)\.", r"model.decoder.\1."),
