@@ -282,6 +282,12 @@ class TrainSettings(Section):
         description="Decay of the exponential moving average of the weights, which is evaluated "
         "and saved; 0 keeps none.",
     )
+    ema_warmup_steps: CountOrZero = Field(
+        default=0,
+        description="With n of these, the average's decay at step s is `ema_decay` times "
+        "1 - exp(-s / n), as RT-DETR and D-FINE have it; 0 lets it grow faster, as "
+        "(1 + s) / (10 + s), up to `ema_decay`.",
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto",
         description="Precision of the forward pass. `auto` is bfloat16 where the device is fast at "

@@ -63,6 +63,16 @@ def test_figures_are_those_of_the_authors(
     assert next(epoch for epoch in range(epochs + 1) if epoch >= until) == weak_from
 
 
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_average_warms_up_as_published(name: str):
+    found = load_recipe(f"published/{name}").train
+    if name.startswith("lwdetr"):
+        assert (found.ema_decay, found.ema_warmup_steps) == (0.9997, 0)
+    else:
+        warmup = 2000 if name.startswith("rtdetr") else 1000
+        assert (found.ema_decay, found.ema_warmup_steps) == (0.9999, warmup)
+
+
 @pytest.mark.parametrize("name", [each for each in PUBLISHED if "deim" not in each])
 def test_rates_are_constant_after_the_warm_up(name: str):
     settings = load_recipe(f"published/{name}").train

@@ -1,6 +1,7 @@
 """The optimizer, the EMA and the schedule."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -147,6 +148,23 @@ def test_ema_follows_the_ramped_decay_and_ignores_skipped_steps():
     assert average.updates == 4
     assert average.model.num_batches_tracked == 5
     assert not any(parameter.requires_grad for parameter in average.model.parameters())
+
+
+@pytest.mark.parametrize(("decay", "warmup"), [(0.9999, 1000), (0.9999, 2000), (0.993, 100)])
+def test_an_average_that_warms_up_has_the_decay_of_rtdetr(decay: float, warmup: int):
+    """decay * (1 - exp(-n / warmup)) at the n-th finite step, from 1."""
+    model = nn.BatchNorm1d(2)
+    average = EMA(model, decay, warmup)
+    expected, taken = model.running_mean.double(), 0
+    for step in range(40):
+        model.running_mean.normal_()
+        finite = step % 7 != 3
+        average.update(torch.tensor(finite))
+        if finite:
+            taken += 1
+            kept = decay * (1 - math.exp(-taken / warmup))
+            expected = kept * expected + (1 - kept) * model.running_mean
+        torch.testing.assert_close(average.model.running_mean.double(), expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(("steps", "age"), [(60, 6), (600, 60), (4000, 400), (20000, 500)])

@@ -10,14 +10,15 @@ from torch import Tensor, nn
 class EMA:
     """Averages all parameters and floating-point buffers of a model, in float32.
 
-    The decay at the n-th finite step is min(decay, (1 + n) / (10 + n)), as in TensorFlow's moving
+    The decay after n finite steps is min(decay, (1 + n) / (10 + n)), as in TensorFlow's moving
     averages with `num_updates`. Initial weights are soon forgotten, and the mean age of the
     averaged weights is a tenth of the steps so far, until `decay` limits it: 0.998 limits it to
-    500 steps, from step 4,490 on.
+    500 steps, from step 4,490 on. With `warmup_steps` the decay of the n-th finite step is
+    decay * (1 - exp(-n / warmup_steps)), as in the codes of RT-DETR (arXiv 2304.08069) and D-FINE.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
+    def __init__(self, model: nn.Module, decay: float, warmup_steps: int = 0) -> None:
+        self.decay, self.warmup_steps = decay, warmup_steps
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         device = next(self.model.parameters()).device
         self.updates = torch.zeros((), dtype=torch.float32, device=device)
@@ -33,7 +34,10 @@ class EMA:
     @torch.no_grad()
     def update(self, finite: Bool[Tensor, ""]) -> None:
         """Update the average with the model's weights if `finite`; otherwise change nothing."""
-        decay = ((1 + self.updates) / (10 + self.updates)).clamp(max=self.decay)
+        if self.warmup_steps:
+            decay = -self.decay * torch.expm1(-(1 + self.updates) / self.warmup_steps)
+        else:
+            decay = ((1 + self.updates) / (10 + self.updates)).clamp(max=self.decay)
         # A skipped step leaves the sources finite, so a weight of 0 leaves the average unchanged.
         weight = torch.where(finite, 1 - decay, 0.0)
         change = torch._foreach_sub(self._sources, self._averages)
