@@ -326,7 +326,8 @@ class TrainSettings(Section):
     freeze: Freeze = Field(
         default="none",
         description="Part that keeps its trained weights: the `backbone`, or backbone and "
-        "`encoder`. Its batch norms take the statistics of the new images.",
+        "`encoder`; their batch norms take the statistics of the new images. `stem` is the first "
+        "part of the backbone, as RT-DETR and D-FINE freeze it in large models.",
     )
 
     @property

@@ -14,8 +14,13 @@ from tiny_runs import (
     write_data,
 )
 
+from known_models import SMALL_DFINE, SMALL_RTDETR
+from setmatch.config import TrainSettings
 from setmatch.errors import ConfigError
 from setmatch.models.load import load
+from setmatch.models.registry import build
+from setmatch.structures.metadata import Categories, ModelCard
+from setmatch.training.freeze import NORMS, freeze, train_mode
 from setmatch.training.train import train
 from thorough import usually
 
@@ -68,6 +73,33 @@ def test_a_run_with_frozen_parts_resumes_exactly(trained, tmp_path, freeze):
     assert_bit_equal(run.folder, whole.folder)
 
 
+@pytest.mark.parametrize(
+    ("preset", "arguments"),
+    [
+        ("rtdetr_r50", {**SMALL_RTDETR, "bottleneck": False}),
+        ("dfine_l", {**SMALL_DFINE, "frozen_norms": True}),
+        ("dfine_s", SMALL_DFINE),
+    ],
+)
+def test_a_frozen_stem_is_all_before_the_first_stage(preset: str, arguments: dict):
+    """The norms of the other stages are as the model has them."""
+    detector = build(ModelCard(preset, arguments, Categories((0,), ("a",))))
+    before = {name for name, each in detector.named_parameters() if each.requires_grad}
+    freeze(detector, TrainSettings(freeze="stem"))
+    after = {name for name, each in detector.named_parameters() if each.requires_grad}
+    assert before - after == {name for name in before if name.startswith("backbone.stem.")}
+    assert before != after
+    frozen_norms = [module for module in detector.backbone.modules() if isinstance(module, NORMS)]
+    train_mode(detector, TrainSettings(freeze="stem"))
+    assert {module.training for module in frozen_norms} == {not detector.backbone.frozen_norms}
+
+
+def test_a_backbone_without_a_stem_is_refused(tmp_path, tiny_presets):
+    data = write_data(tmp_path / "data")
+    with pytest.raises(ConfigError, match=r"tiny has no backbone\.stem; set none"):
+        run_tiny(data, tmp_path / "run", weights=None, freeze="stem")
+
+
 def test_what_is_frozen_cannot_change_on_resume(trained, tmp_path):
     data, first = trained
     _tune(data, first, tmp_path / "run", freeze="backbone")
@@ -91,7 +123,7 @@ def test_two_processes_train_the_rest_as_one_does(tmp_path, tiny_presets):
             assert (value - theirs[name]).abs().max() < 1e-6, name
 
 
-@pytest.mark.parametrize("freeze", ["backbone", "encoder"])
+@pytest.mark.parametrize("freeze", ["stem", "backbone", "encoder"])
 def test_random_weights_are_not_frozen(tmp_path, tiny_presets, freeze):
     data = write_data(tmp_path / "data")
     with pytest.raises(ConfigError, match="it would stay random"):
@@ -101,7 +133,7 @@ def test_random_weights_are_not_frozen(tmp_path, tiny_presets, freeze):
 
 def test_an_unknown_part_is_refused(tmp_path, tiny_presets):
     data = write_data(tmp_path / "data")
-    with pytest.raises(ConfigError, match="choose backbone, encoder or none"):
+    with pytest.raises(ConfigError, match="choose stem, backbone, encoder or none"):
         run_tiny(data, tmp_path / "run", freeze="decoder")
 
 

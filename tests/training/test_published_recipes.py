@@ -1,6 +1,7 @@
 """The published trainings: their figures are those of the authors' configurations."""
 
 import pytest
+import torch
 
 from known_models import SMALL_DEIMV2, SMALL_DFINE, SMALL_RTDETR
 from setmatch.config import RECIPES, load_recipe
@@ -61,6 +62,18 @@ def test_figures_are_those_of_the_authors(
     assert found == (batch, lr, backbone_lr, decay, epochs)
     until = recipe.data.strong_augment_until * epochs
     assert next(epoch for epoch in range(epochs + 1) if epoch >= until) == weak_from
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_large_models_with_frozen_norms_keep_their_stem(name: str):
+    """`freeze_at: 0` beside `freeze_norm: True` in the authors' configurations."""
+    recipe = load_recipe(f"published/{name}")
+    if name.startswith("lwdetr"):
+        assert recipe.train.freeze == "none"
+        return
+    with torch.device("meta"):
+        detector = build(ModelCard(recipe.model.preset, recipe.model.arguments, ONE))
+    assert (recipe.train.freeze == "stem") == detector.backbone.frozen_norms
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

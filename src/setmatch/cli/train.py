@@ -19,7 +19,7 @@ def train(
     set_: Settings = (),
     epochs: int | None = None,
     minutes: float | None = None,
-    freeze: Literal["backbone", "encoder", "none"] | None = None,
+    freeze: Literal["stem", "backbone", "encoder", "none"] | None = None,
     joint: Switch = False,
     task: Literal["panoptic", "instance"] | None = None,
     tiles: Annotated[int | Literal["auto"] | None, Parameter(show_choices=False)] = None,
@@ -65,8 +65,8 @@ def train(
     minutes
         Train for this many minutes instead; the schedule adapts to the speed of the machine.
     freeze
-        Part of a trained model that keeps its weights: the backbone, or backbone and encoder. This
-        saves time and memory. Defaults to what the recipe says.
+        Part of a trained model that keeps its weights: the stem of the backbone, all of it, or
+        backbone and encoder. This saves time and memory. Defaults to what the recipe says.
     joint
         Train boxes and masks together, with a recipe that would train them in two stages.
     task

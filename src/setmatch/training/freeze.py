@@ -7,6 +7,13 @@ from setmatch.errors import ConfigError
 from setmatch.models.detector import Detector
 
 NORMS = nn.modules.batchnorm._BatchNorm
+PARTS = {
+    "stem": ("backbone.stem",),
+    "backbone": ("backbone",),
+    "encoder": ("backbone", "encoder"),
+    "none": (),
+}
+FEWER = {"stem": "none", "backbone": "none", "encoder": "backbone"}  # what freezes one part less
 
 
 def freeze(detector: Detector, settings: TrainSettings) -> None:
@@ -16,16 +23,14 @@ def freeze(detector: Detector, settings: TrainSettings) -> None:
     """
     if settings.train_only == "masks":
         _freeze_all_but_masks(detector)
-    if settings.freeze == "none":
-        return
-    names = ["backbone"] if settings.freeze == "backbone" else ["backbone", "encoder"]
-    for name in names:
-        part = getattr(detector, name, None)
-        if not isinstance(part, nn.Module):
+    for name in PARTS[settings.freeze]:
+        try:
+            part = detector.get_submodule(name)
+        except AttributeError:
             raise ConfigError(
                 f"train.freeze = {settings.freeze}: {detector.card.preset} has no {name}; set "
-                f"{'none' if name == 'backbone' else 'backbone'}"
-            )
+                f"{FEWER[settings.freeze]}"
+            ) from None
         part.requires_grad_(False)
 
 
@@ -34,8 +39,8 @@ def require_trained(settings: TrainSettings, weights: str | None) -> None:
 
     `weights` are the initial weights of a new run, as `initialize` takes them.
     """
-    starts_random = {"backbone": ("none",), "encoder": ("none", "imagenet", None)}
-    if settings.freeze != "none" and weights in starts_random[settings.freeze]:
+    random = ("none", "imagenet", None) if settings.freeze == "encoder" else ("none",)
+    if settings.freeze != "none" and weights in random:
         raise ConfigError(
             f"train.freeze = {settings.freeze}: it would stay random; name trained weights "
             "(--weights), or freeze none"

@@ -242,7 +242,9 @@ def build_train_step(setup: TrainingSetup, distributed: Distributed) -> TrainSte
             detector.parameter_groups(), settings, detector.rate_factors(), detector.undecayed()
         ),
         BatchNormStats(detector, distributed),
-        EMA(detector, settings.ema_decay, settings.ema_warmup_steps) if settings.ema_decay else None,
+        EMA(detector, settings.ema_decay, settings.ema_warmup_steps)
+        if settings.ema_decay
+        else None,
         choose_precision(settings.precision, distributed.device),
         settings.clip_norm,
     )

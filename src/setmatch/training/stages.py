@@ -93,7 +93,7 @@ def with_frozen(recipe: Recipe, freeze: str | None) -> Recipe:
             for name, each in stages.items()
         }
     except ValueError:
-        raise ConfigError(f"freeze {freeze}: choose backbone, encoder or none") from None
+        raise ConfigError(f"freeze {freeze}: choose stem, backbone, encoder or none") from None
     return recipe.model_copy(update=frozen)
 
 

@@ -153,7 +153,9 @@ def introduction(setup: TrainingSetup, schedule: Schedule, train_step: TrainStep
             f"tiles: three of four images show a random tile of {side_px} px; images are "
             f"{evaluated}"
         )
-    if settings.freeze != "none":
+    if settings.freeze == "stem":
+        sentences.append("the stem of the backbone is frozen")
+    elif settings.freeze != "none":
         frozen = "backbone is" if settings.freeze == "backbone" else "backbone and encoder are"
         sentences.append(
             f"{frozen} frozen; batch norms there take the statistics of the new images"

@@ -102,8 +102,8 @@ def train(
     "mlflow" and "trackio".
 
     `recipe` and `overrides` are those of `load_recipe`; `epochs` or `minutes` set the length.
-    `freeze` names the part that keeps its weights: "backbone", "encoder" (with the backbone) or
-    "none".
+    `freeze` names the part that keeps its weights: "stem" (of the backbone), "backbone", "encoder"
+    (with the backbone) or "none".
     `task` requires masks (default model: setmatch_n_panoptic). A recipe with a box stage first
     trains the model without its mask head, in OUT/boxes, unless `weights` know every class or
     `joint` trains boxes and masks together.

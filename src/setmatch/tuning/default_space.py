@@ -21,7 +21,7 @@ def default_space(recipe: Recipe, sides: DataSettings) -> Space:
     rates = {"lr": train.lr}
     if groups.get("matrices"):
         rates["muon_lr"] = train.muon_lr
-    if groups.get("backbone") and train.freeze == "none":
+    if groups.get("backbone") and train.freeze in ("none", "stem"):
         rates["backbone_lr"] = train.backbone_lr
     decay = _around(train.weight_decay, _DECAY) if train.weight_decay else _NO_DECAY
     augmentations: dict[Value, None] = dict.fromkeys([recipe.data.augment, *_AUGMENTATIONS])
