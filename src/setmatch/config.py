@@ -288,6 +288,12 @@ class TrainSettings(Section):
         "1 - exp(-s / n), as RT-DETR and D-FINE have it; 0 lets it grow faster, as "
         "(1 + s) / (10 + s), up to `ema_decay`.",
     )
+    return_to_best_at: Fraction = Field(
+        default=1.0,
+        description="Fraction of all epochs at which the last stage starts: training goes on from "
+        "the state of the best evaluation before, and again after each later one that is no "
+        "better than the one before it (D-FINE). 1 has no such stage, nor do runs of `minutes`.",
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto",
         description="Precision of the forward pass. `auto` is bfloat16 where the device is fast at "

@@ -77,6 +77,22 @@ def test_large_models_with_frozen_norms_keep_their_stem(name: str):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
+def test_those_from_dfine_on_return_to_their_best_state(name: str):
+    """At the authors' `stop_epoch`, which ends augmentation, too, but for small DEIMv2."""
+    recipe = load_recipe(f"published/{name}")
+    start = make_schedule(COCO, recipe.train).last_stage_start
+    if name.startswith(("rtdetr", "lwdetr")):
+        assert start is None
+        return
+    last_epochs = {58: 8, 80: 8, 102: 12, 132: 12, 160: 12, 500: 32}[recipe.train.epochs]
+    epoch = recipe.train.epochs - last_epochs
+    assert make_schedule(COCO, recipe.train).epoch(start) == epoch
+    assert make_schedule(COCO, recipe.train).epoch(start - 1) == epoch - 1
+    if last_epochs != 32:
+        assert recipe.train.return_to_best_at == recipe.data.strong_augment_until
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_the_average_warms_up_as_published(name: str):
     found = load_recipe(f"published/{name}").train
     if name.startswith("lwdetr"):

@@ -1,7 +1,7 @@
 """The folder of a run: locked while it is written, and created again if it is deleted."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -58,16 +58,16 @@ def tidy(run: Path) -> None:
             )
 
 
-def open_run_folder(folder: Path, setup: TrainingSetup) -> None:
+def open_run_folder(folder: Path, setup: TrainingSetup, spared: Set[int] = frozenset()) -> None:
     """Create the folder of the run with its recipe and data report; set damaged checkpoints aside.
 
-    Raises ConfigError if the folder cannot be written.
+    Checkpoints after the steps `spared` stay. Raises ConfigError if the folder cannot be written.
     """
     write_recipe(folder, setup.recipe)
     try:
         setup.check.write(folder / DATA_REPORT)
         set_aside_newer(folder, -1 if setup.checkpoint is None else setup.checkpoint.step)
-        remove_old(folder, setup.recipe.train.keep_checkpoints)
+        remove_old(folder, setup.recipe.train.keep_checkpoints, spared)
     except OSError as error:
         raise run_not_writable(folder, error) from None
 

@@ -52,6 +52,11 @@ class Schedule(ABC):
         The step lasted from `before_s` to `after_s`; earlier evaluations took `evaluation_s`.
         """
 
+    @property
+    def last_stage_start(self) -> int | None:
+        """The step before which the run returns to its best state; None if it never does."""
+        return None
+
     @abstractmethod
     def _stage_ends(self, step: int, before_s: float, after_s: float) -> bool:
         """Return whether `step` ends an epoch, or a tenth of a time-based run."""
@@ -136,6 +141,14 @@ class EpochSchedule(Schedule):
     def steps(self) -> int:
         """The number of steps that covers all epochs; the last may reach into one more."""
         return math.ceil(self.settings.num_epochs * self.images / self.settings.batch_size)
+
+    @property
+    def last_stage_start(self) -> int | None:
+        """The first step whose images are of an epoch from `return_to_best_at` on."""
+        if self.settings.return_to_best_at >= 1:
+            return None
+        epoch = math.ceil(self.settings.return_to_best_at * self.settings.num_epochs)
+        return math.ceil(epoch * self.images / self.settings.batch_size)
 
     def progress(self, step: int, spent_s: float) -> float:
         """Return the fraction of steps that are done."""

@@ -15,9 +15,11 @@ from setmatch.training.callbacks import Callback, StartedRun
 from setmatch.training.checkpoints.best import Run
 from setmatch.training.checkpoints.state import Progress, restore_state
 from setmatch.training.fit_micro_batch import with_fitting_micro_batch
+from setmatch.training.last_stage import last_stage_of
 from setmatch.training.logging.clock import Clock
 from setmatch.training.logging.live.recorder import SampleRecorder
 from setmatch.training.logging.run_logger import open_run_logger
+from setmatch.training.logging.writers import LOG, read_rows
 from setmatch.training.micro_batch import micro_batch_size
 from setmatch.training.monitor.rules import RunContext
 from setmatch.training.monitor.validation_probe import Probe
@@ -53,7 +55,8 @@ def start_run(
     if setup.checkpoint is not None:
         progress = restore_state(setup.checkpoint, train_step)
         first_step = setup.checkpoint.step
-    distributed.first(lambda: open_run_folder(folder, setup))
+    last_stage = last_stage_of(schedule, read_rows(folder / LOG, first_step))
+    distributed.first(lambda: open_run_folder(folder, setup, last_stage.kept_steps))
     context = run_context(setup, schedule)
     recorder = None
     if distributed.is_first:
@@ -91,6 +94,7 @@ def start_run(
         Clock(progress.spent_s),
         progress,
         Plateau(settings.patience, logger.evaluated_steps(), best_step),
+        last_stage,
         first_step,
         probe,
         lock,

@@ -21,9 +21,10 @@ from setmatch.files.folder_lock import FolderLock
 from setmatch.losses.normalizer import LossNormalizer
 from setmatch.structures.outputs import Predictions
 from setmatch.training.checkpoints.best import keep_if_best
-from setmatch.training.checkpoints.checkpoint import has_checkpoints
-from setmatch.training.checkpoints.state import Progress, save_state
+from setmatch.training.checkpoints.checkpoint import checkpoint_after, has_checkpoints
+from setmatch.training.checkpoints.state import Progress, return_to, save_state
 from setmatch.training.cpu_threads import fastest_num_threads
+from setmatch.training.last_stage import LastStage
 from setmatch.training.logging.clock import Clock
 from setmatch.training.logging.live.recorder import SampleRecorder
 from setmatch.training.logging.run_logger import RunLogger
@@ -58,6 +59,7 @@ class Trainer:
         clock: Clock,
         progress: Progress,
         plateau: Plateau,
+        last_stage: LastStage,
         first_step: int = 0,
         probe: Probe | None = None,
         lock: FolderLock | None = None,
@@ -77,7 +79,7 @@ class Trainer:
         # All processes agree on the seconds, and on whether the last step is to be evaluated.
         self.spent_s, self.evaluation_s = progress.spent_s, progress.evaluating_s
         self.evaluation_due = progress.evaluation_due
-        self.plateau = plateau
+        self.plateau, self.last_stage = plateau, last_stage
         self.reason_to_end: str | None = None  # of a callback
 
     def run(self) -> None:
@@ -92,6 +94,8 @@ class Trainer:
         self.clock.start()
         batches, step = iter(self.batches), self.first_step
         while not self.is_over(step):
+            if self.last_stage.returns_before(step):
+                self.return_to_best(step)
             window = list(islice(batches, accumulated))
             before_s = self.spent_s
             normalizer = self.exchange(window, step)
@@ -167,6 +171,17 @@ class Trainer:
         """The number of images in one forward pass; it falls when memory runs out."""
         return -(-self.micro_batch_size // self.parts)
 
+    def return_to_best(self, step: int) -> None:
+        """Go on, at `step`, from the state after the best evaluation before the last stage."""
+        best_step, checkpoint = self.last_stage.best_step, None
+        if best_step is not None:
+            checkpoint = self.distributed.first(lambda: checkpoint_after(self.folder, best_step))
+        if checkpoint is None:
+            self.logger.say(f"warning: step {step + 1} finds no best state to go on from")
+            return
+        return_to(checkpoint, self.train_step)
+        self.logger.say(f"step {step + 1} goes on from the best state, after step {best_step}")
+
     def finish(self, step: int) -> None:
         """Save and evaluate the last step, unless that is done."""
         self.renew_folder()
@@ -240,6 +255,7 @@ class Trainer:
                 progress,
                 self.setup.facts,
                 self.settings.keep_checkpoints,
+                self.last_stage.kept_steps,
             )
         )
         self.saved_step = steps
@@ -286,6 +302,7 @@ class Trainer:
             self.recorder.close(steps, metrics)
         self.logger.write_evaluation(steps, metrics, probe_metrics)
         self.plateau = self.plateau.add(steps, best_step)
+        self.last_stage = self.last_stage.add(steps, metrics["AP"])
         callbacks = self.logger.callbacks
         self.reason_to_end = self.distributed.first(lambda: callbacks.reason_to_end)
 

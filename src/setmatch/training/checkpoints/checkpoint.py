@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,20 +31,28 @@ def has_checkpoints(run: Path) -> bool:
 
 
 def write_checkpoint(
-    run: Path, step: int, fill: Callable[[Path], None], facts: Mapping[str, Any], keep: int
+    run: Path,
+    step: int,
+    fill: Callable[[Path], None],
+    facts: Mapping[str, Any],
+    keep: int,
+    spared: Set[int] = frozenset(),
 ) -> None:
     """Write the checkpoint after `step` steps, then remove all but the newest `keep`.
 
-    Raises TrainingError if it cannot be written; earlier checkpoints stay intact.
+    Those after the steps `spared` stay, too. Raises TrainingError if it cannot be written; earlier
+    checkpoints stay intact.
     """
     folder = run / CHECKPOINTS / f"{PREFIX}{step:08d}"
     write_whole(folder, fill, {**facts, "step": step})
-    remove_old(run, keep)
+    remove_old(run, keep, spared)
 
 
-def remove_old(run: Path, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints."""
+def remove_old(run: Path, keep: int, spared: Set[int] = frozenset()) -> None:
+    """Remove all but the newest `keep` checkpoints and those after the steps `spared`."""
     for old in _folders(run)[keep:]:
+        if _step(old) in spared:
+            continue
         with suppress(OSError):
             remove_whole(old)
 
@@ -66,6 +74,16 @@ def latest_valid(run: Path) -> Checkpoint:
             return Checkpoint(folder, step, manifest)
     reason = f"all {len(folders)} are damaged" if folders else "there are none"
     raise TrainingError(f"{run / CHECKPOINTS}: no valid checkpoint to resume from: {reason}")
+
+
+def checkpoint_after(run: Path, step: int) -> Checkpoint | None:
+    """Return the checkpoint after `step` steps; None, with a warning, without a valid one."""
+    folder = run / CHECKPOINTS / f"{PREFIX}{step:08d}"
+    try:
+        return Checkpoint(folder, step, read_manifest(folder))
+    except DamagedError as error:
+        warnings.warn(f"damaged checkpoint is not used: {error}", stacklevel=2)
+        return None
 
 
 def set_aside_newer(run: Path, step: int) -> None:

@@ -5,7 +5,7 @@ the step (schedule.py, data/sampler.py), so only the step is saved of them.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,9 +44,11 @@ def save_state(
     progress: Progress,
     facts: Mapping[str, Any],
     keep: int,
+    spared: Set[int] = frozenset(),
 ) -> None:
     """Write the checkpoint after `step` steps: the weights for inference, and trainer.pt.
 
+    Of the earlier ones, the newest `keep` and those after the steps `spared` stay.
     trainer.pt has tensors and plain values only, so that the safe loader reads it. Raises
     TrainingError if the checkpoint cannot be written.
     """
@@ -62,7 +64,7 @@ def save_state(
         weights.save(train_step.inference_model, folder)
         torch.save(state, folder / TRAINER)
 
-    write_checkpoint(run, step, fill, facts, keep)
+    write_checkpoint(run, step, fill, facts, keep, spared)
 
 
 def restore_state(checkpoint: Checkpoint, train_step: TrainStep) -> Progress:
@@ -88,6 +90,12 @@ def restore_state(checkpoint: Checkpoint, train_step: TrainStep) -> Progress:
     if train_step.ema is not None and updates is not None:
         train_step.ema.updates.copy_(updates)
     return progress
+
+
+def return_to(checkpoint: Checkpoint, train_step: TrainStep) -> None:
+    """Set a running train step back to the weights, average and moments of `checkpoint`."""
+    train_step.inference_model.load_state_dict(weights.read(checkpoint.folder).state)
+    restore_state(checkpoint, train_step)
 
 
 def facts_of(recipe: Recipe, training: DetectionDataset) -> dict[str, Any]:
