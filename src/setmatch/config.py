@@ -270,7 +270,11 @@ class TrainSettings(Section):
     )
     warmup_steps: CountOrZero = Field(
         default=0,
-        description="Steps of linear warm-up; runs of `minutes` warm up for 2% of their time.",
+        description="Steps of warm-up; runs of `minutes` warm up for 2% of their time.",
+    )
+    warmup: Literal["linear", "quadratic"] = Field(
+        default="linear",
+        description="How rates rise in the warm-up; `quadratic` rises slowly first (DEIM).",
     )
     full_size_at: Fraction = Field(
         default=0.0,

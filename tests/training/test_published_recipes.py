@@ -109,6 +109,16 @@ def test_rates_are_constant_after_the_warm_up(name: str):
     assert {plan.lr_factor(step) for step in (settings.warmup_steps, plan.steps - 1)} == {1.0}
 
 
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_deim_alone_warms_up_by_the_square_of_the_steps(name: str):
+    settings = load_recipe(f"published/{name}").train
+    plan, warmup = make_schedule(COCO, settings), settings.warmup_steps
+    power = 2 if "deim" in name else 1
+    for step in (0, warmup // 3, warmup // 2, warmup, 2 * warmup):
+        expected = 1.0 if step >= warmup else ((step + 1) / warmup) ** power
+        assert plan.lr_factor(step) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(
     ("name", "flat", "falls_until", "last"),
     [

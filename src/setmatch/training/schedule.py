@@ -63,7 +63,7 @@ class Schedule(ABC):
 
     @abstractmethod
     def _warmup(self, step: int, spent_s: float) -> float:
-        """Return the warm-up's factor on the learning rates at `step`, in (0, 1]."""
+        """Return the factor of a linear warm-up at `step`, in (0, 1]."""
 
     @abstractmethod
     def _dropped(self, step: int, spent_s: float) -> bool:
@@ -103,14 +103,16 @@ class Schedule(ABC):
     def lr_factor(self, step: int, spent_s: float = 0.0) -> float:
         """Return the factor on the learning rates at `step`.
 
-        It is a linear warm-up times a drop to a tenth (published) or a half cosine to `final_lr`.
+        It is a warm-up, linear or squared, times a drop to a tenth (published) or a half cosine to
+        `final_lr`.
         """
         if self.settings.schedule == "drop":
             decay = 0.1 if self._dropped(step, spent_s) else 1.0
         else:
             fall = 0.5 * (1 + math.cos(math.pi * self._cosine_progress(step, spent_s)))
             decay = self.settings.final_lr + (1 - self.settings.final_lr) * fall
-        return self._warmup(step, spent_s) * decay
+        warmup = self._warmup(step, spent_s)
+        return (warmup**2 if self.settings.warmup == "quadratic" else warmup) * decay
 
     def resolution_scale(self, step: int, spent_s: float = 0.0) -> float:
         """Return the factor on image sides at `step`.
