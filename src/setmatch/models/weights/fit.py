@@ -44,7 +44,7 @@ def fit(
 
     It takes no more memory than the weights. Raises WeightsError with the tensors that are missing,
     unknown, of another shape or no floating-point numbers, or for a card that no model can have,
-    and with the `explanation`.
+    and with the `explanation`; also with the tensors that have numbers that are not finite.
     """
     advice = "" if ":" in card.preset else f"; {explanation}"
     try:
@@ -63,7 +63,21 @@ def fit(
     if differences:
         raise WeightsError(f"{source}: does not fit {card.preset}: {differences}; {explanation}")
     converted = {key: value.to(expected[key].dtype) for key, value in state.items()}
+    wrong = [key for key, value in converted.items() if not _is_finite(value)]
+    if wrong:
+        shown = ", ".join(wrong[:3]) + f" and {len(wrong) - 3} more" * (len(wrong) > 3)
+        raise WeightsError(
+            f"{source}: {len(wrong)} of {len(converted)} tensors have numbers that are not finite: "
+            f"{shown}; the training has diverged or the file is damaged, load earlier weights"
+        )
     return FittingWeights(detector, converted, _conversions(expected, state))
+
+
+def _is_finite(value: Tensor) -> bool:
+    """Return whether a tensor has neither NaN nor infinity, without a copy of it."""
+    if not value.is_floating_point() or not value.numel():
+        return True
+    return all(bool(end.isfinite()) for end in torch.aminmax(value))
 
 
 def _differences(expected: Mapping[str, Tensor], actual: State) -> str:
