@@ -10,6 +10,7 @@ import pytest
 
 from setmatch.errors import ConfigError
 from setmatch.files.writing import (
+    append_text,
     atomic_file,
     atomic_files,
     atomic_folder,
@@ -223,3 +224,21 @@ def test_a_text_with_bytes_of_another_encoding_is_json(tmp_path: Path):
     text = (tmp_path / "a.json").read_text("utf-8")
     assert json.loads(text) == {"file_name": name, "ü": 1}
     assert "ü" in text
+
+
+def test_lines_are_appended_as_they_are(tmp_path: Path):
+    append_text(tmp_path / "log", "a\r\n")
+    append_text(tmp_path / "log", "é\n")
+    assert (tmp_path / "log").read_bytes() == "a\r\né\n".encode()
+
+
+def test_appending_never_waits_for_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Not even if the pipe takes the place of the file between a look and the opening."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(OSError, match="is a pipe, no file"):
+            append_text(tmp_path / name, "a line")
+    monkeypatch.setattr(Path, "is_fifo", lambda path: False)
+    with pytest.raises(OSError, match="No such device"):
+        append_text(tmp_path / "pipe", "a line")

@@ -217,14 +217,22 @@ def test_a_log_that_became_a_folder_stops_no_resume(scenes, whole, tmp_path, nam
         run_tiny(scenes, run, resume=True)
 
 
-@pytest.mark.parametrize("name", ["log.jsonl", "log.csv"])
-def test_a_log_that_cannot_be_written_is_named(data, tmp_path, monkeypatch, name):
-    """In mid-run that ends the run; the resumed one renames what is in the way."""
+@pytest.mark.parametrize(
+    ("name", "thing"),
+    [
+        ("log.jsonl", "a pipe"),
+        ("log.csv", "a folder"),
+        pytest.param("log.jsonl", "a folder", marks=pytest.mark.thorough),
+        pytest.param("log.csv", "a pipe", marks=pytest.mark.thorough),
+    ],
+)
+def test_a_log_that_cannot_be_written_is_named(data, tmp_path, monkeypatch, name, thing):
+    """In mid-run that ends the run, without waiting; the resumed one renames what is in the way."""
     run = tmp_path / "run"
 
     def block():
         (run / name).unlink()
-        (run / name).mkdir()
+        IN_THE_WAY[thing](run / name)
 
     with monkeypatch.context() as patch:
         between_steps(patch, 4, block)
@@ -250,3 +258,24 @@ def test_without_torchrun_a_parent_may_end(data, tmp_path, monkeypatch):
     between_steps(monkeypatch, 4, lambda: monkeypatch.setattr(os, "getppid", lambda: 1))
     run_tiny(data, tmp_path / "run")
     assert latest_valid(tmp_path / "run").step == 8
+
+
+@pytest.mark.parametrize("thing", usually([*IN_THE_WAY][1:], "a file"))
+def test_what_takes_the_place_of_checkpoints_is_renamed_in_mid_run(
+    scenes, whole, tmp_path, monkeypatch, thing
+):
+    """The run goes on, and what was there stays."""
+    run = tmp_path / "run"
+
+    def block():
+        shutil.rmtree(run / "checkpoints")
+        IN_THE_WAY[thing](run / "checkpoints")
+
+    with monkeypatch.context() as patch:
+        between_steps(patch, 5, block)
+        with pytest.warns(
+            UserWarning, match=r"checkpoints: is not .* renamed to checkpoints\.old_1"
+        ):
+            run_tiny(scenes, run)
+    assert_bit_equal(run, whole)
+    assert os.path.lexists(run / "checkpoints.old_1")

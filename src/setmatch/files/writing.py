@@ -106,6 +106,19 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
 
 
+def append_text(path: Path, text: str) -> None:
+    """Append to a text file in UTF-8, which is created where there is none.
+
+    Raises OSError for what cannot be written, also for a pipe: it would wait for a reader.
+    """
+    if path.is_fifo():
+        raise OSError(errno.EINVAL, "is a pipe, no file", str(path))
+    # Without O_NONBLOCK, a pipe that has taken the file's place since would wait, too.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
+    with os.fdopen(os.open(path, flags, 0o666), "a", encoding="utf-8", newline="") as file:
+        file.write(text)
+
+
 @contextmanager
 def atomic_folder(path: Path, *, replace: bool = False, durable: bool = False) -> Iterator[Path]:
     """Yield a new folder beside `path`, and rename it to `path` if the block succeeds.

@@ -1,7 +1,7 @@
 """The folder of a run: locked while it is written, and created again if it is deleted."""
 
 import warnings
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -48,8 +48,12 @@ def tidy(run: Path) -> None:
     """
     for folder in (run, run / CHECKPOINTS):
         remove_leftovers(folder)
-    misplaced = [run / name for name in FILES if not (run / name).is_file()]
-    misplaced += [run / name for name in FOLDERS if not (run / name).is_dir()]
+    _clear([run / name for name in FILES if not (run / name).is_file()])
+    _clear([run / name for name in FOLDERS if not (run / name).is_dir()])
+
+
+def _clear(misplaced: Sequence[Path]) -> None:
+    """Rename what is in the way of a run's files, with a warning."""
     for path in misplaced:
         renamed = set_aside(path)
         if renamed is not None:
@@ -75,6 +79,7 @@ def open_run_folder(folder: Path, setup: TrainingSetup, spared: Set[int] = froze
 def renew_if_deleted(folder: Path, lock: FolderLock | None, setup: TrainingSetup) -> bool:
     """Create the folder again if it was deleted during the run; return whether it was.
 
+    What has taken the place of its checkpoints is renamed, so that they can be written again.
     Raises TrainingError if another process writes there by now.
     """
     if lock is not None and lock.is_lost():
@@ -82,6 +87,8 @@ def renew_if_deleted(folder: Path, lock: FolderLock | None, setup: TrainingSetup
             lock.renew()
         except ConfigError as error:
             raise TrainingError(f"the folder of this run was deleted or moved; {error}") from None
+    if not (folder / CHECKPOINTS).is_dir():
+        _clear([folder / CHECKPOINTS])
     if (folder / RECIPE).exists():
         return False
     write_recipe(folder, setup.recipe)

@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 
 from setmatch.errors import UnwritableError
 from setmatch.files.reading import read_text
-from setmatch.files.writing import write_text
+from setmatch.files.writing import append_text, write_text
 
 LOG = "log.jsonl"
 Value = str | int | float | None
@@ -48,8 +48,8 @@ class JsonLines:
 
     def write(self, row: Row) -> None:
         """Append one line."""
-        with explain_unwritable(self.path), self.path.open("a", encoding="utf-8") as file:
-            file.write(_line(row))
+        with explain_unwritable(self.path):
+            append_text(self.path, _line(row))
 
 
 class CommaSeparated:
@@ -63,12 +63,8 @@ class CommaSeparated:
         """Replace the file by one with these rows."""
         for row in rows:
             self._columns += [name for name in row if name not in self._columns]
-        text = io.StringIO(newline="")
-        table = csv.DictWriter(text, self._columns)
-        table.writeheader()
-        table.writerows(rows)
         with explain_unwritable(self.path):
-            write_text(self.path, text.getvalue())
+            write_text(self.path, self._lines(rows, header=True))
 
     def write(self, row: Row) -> None:
         """Append one line."""
@@ -76,12 +72,19 @@ class CommaSeparated:
             if not self.path.exists():  # someone deleted it
                 self.rewrite([row])
             elif any(name not in self._columns for name in row):
-                with self.path.open(encoding="utf-8", newline="") as file:
-                    rows: list[Row] = [dict(old) for old in csv.DictReader(file)]
+                old = csv.DictReader(io.StringIO(read_text(self.path, errors="replace")))
+                rows: list[Row] = [dict(each) for each in old]
                 self.rewrite([*rows, row])
             else:
-                with self.path.open("a", encoding="utf-8", newline="") as file:
-                    csv.DictWriter(file, self._columns).writerow(row)
+                append_text(self.path, self._lines([row]))
+
+    def _lines(self, rows: Sequence[Row], header: bool = False) -> str:
+        text = io.StringIO(newline="")
+        table = csv.DictWriter(text, self._columns)
+        if header:
+            table.writeheader()
+        table.writerows(rows)
+        return text.getvalue()
 
 
 @contextmanager
