@@ -171,7 +171,7 @@ def test_the_error_for_a_wrong_format_names_the_right_one(tmp_path: Path):
 def test_a_file_that_is_not_a_data_set_is_refused(tmp_path: Path, name: str):
     """It is not called broken JSON."""
     write(tmp_path, "xml", "txt", images=1)
-    (tmp_path / "labels.csv").write_text("filename,class,xmin\n")
+    (tmp_path / "labels.csv").write_text("name,price\n")
     with pytest.raises(DataError, match=r"neither COCO JSON nor a data\.yaml"):
         discover_splits(tmp_path / name)
 

@@ -73,6 +73,9 @@ def _splits_of_file(file: Path, format: str | None) -> dict[str, SplitSource]:
     parts = chosen.find(file) if chosen is not None else {}
     if parts:
         return parts
+    known = describe_unread(file)
+    if known and format in (None, "coco", "panoptic"):
+        raise DataError(known)
     if format is None:
         raise DataError(
             f"{file}: neither COCO JSON nor a data.yaml, nor a file of another known format "
@@ -84,7 +87,7 @@ def _splits_of_file(file: Path, format: str | None) -> dict[str, SplitSource]:
             f"{file}: a file of the format {recognized.name}, not {format}; leave out "
             f"--format {format}"
         )
-    raise DataError(f"{file}: not a {format} data set; give the data set's folder")
+    raise DataError(f"{file}: not a {format} data set; give the data set's folder{_hint(file)}")
 
 
 def _search_inside(folder: Path, format: str | None) -> DiscoveredDataset:

@@ -81,8 +81,19 @@ def coco() -> dict[str, Any]:
     return tree | {"info": {"year": 2026}, "licenses": []}
 
 
+def odd_coco() -> dict[str, Any]:
+    """In the notations of other tools: ids as texts, boxes that name their sides."""
+    tree = coco()
+    sides = {"xmin": "6", "ymin": 4, "xmax": 36.0, "ymax": 24}
+    for record, box in zip(tree["annotations"], (sides, "[0, 0, 60, 40]", [["0", 0, 30, 20]])):
+        record |= {"bbox": box, "image_id": f"im{record['image_id']}", "iscrowd": "0"}
+    for record in tree["images"]:
+        record["id"] = f"im{record['id']}"
+    return tree
+
+
 @settings(max_examples=EXAMPLES)
-@given(neighbors(coco()))
+@given(neighbors(coco()) | neighbors(odd_coco()))
 def test_coco(folder: Path, tree: Any):
     """What is read can be fixed, too, and the fixed copy is read."""
     path = folder / "set.json"

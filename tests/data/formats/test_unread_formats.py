@@ -27,6 +27,17 @@ FORMATS: dict[str, tuple[str, Any, str]] = {  # file, content, its name in the e
         "Supervisely",
     ),
     "CreateML": ("notes.json", [{"image": "a.jpg", "annotations": [BOX]}], "CreateML"),
+    "Datumaro": ("train.json", {"info": {}, "categories": {}, "items": []}, "Datumaro"),
+    "FiftyOne": ("samples.json", {"samples": [{"filepath": "a.jpg"}]}, "FiftyOne"),
+    "GeoJSON": ("a.geojson", {"type": "FeatureCollection", "features": []}, "GeoJSON"),
+    "GeoJSON in JSON": ("a.json", {"type": "FeatureCollection", "features": []}, "GeoJSON"),
+    "BDD100K": ("bdd.json", [{"name": "a.jpg", "labels": [{"box2d": {"x1": 1}}]}], "BDD100K"),
+    "Label Studio's short JSON": (
+        "min.json",
+        [{"id": 1, "image": "a.jpg", "label": [{"original_width": 60}]}],
+        "Label Studio",
+    ),
+    "objects a line": ("boxes.jsonl", '{"image": "a.jpg", "boxes": []}\n{}\n', "object a line"),
     "Label Studio": ("project.json", [{"data": {"image": "a"}, "annotations": []}], "Label Studio"),
     "a table": ("labels.csv", TABLE, "table of boxes"),
     "a table of Open Images": ("boxes.csv", OPEN_IMAGES, "table of boxes"),
@@ -38,13 +49,34 @@ FORMATS: dict[str, tuple[str, Any, str]] = {  # file, content, its name in the e
 
 def write(root: Path, folder: str, file: str, content: Any) -> Path:
     Image.new("RGB", (60, 40)).save(root / "a.jpg")
-    (root / folder).mkdir(exist_ok=True)
+    (root / folder).mkdir(parents=True, exist_ok=True)
     text = content if isinstance(content, str) else json.dumps(content)
     (root / folder / file).write_text(text)
     return root / folder / file
 
 
-@pytest.mark.parametrize("folder", [".", "ann", "some folder"])
+NAMED_ALONE: dict[str, tuple[str, Any, str]] = {
+    "CVAT": ("annotations.xml", '<?xml version="1.0"?>\n<annotations>\n</annotations>', "CVAT"),
+    "captions": (
+        "a.json",
+        {"images": [], "annotations": [{"id": 1, "image_id": 1, "caption": "a cat"}]},
+        "captions, which have no boxes; name the file of instances",
+    ),
+    "detections": (
+        "a.json",
+        [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}],
+        "no annotations; name the file of annotations",
+    ),
+    "a pointer of Git LFS": (
+        "a.json",
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+        "fetch it with `git lfs pull`",
+    ),
+    "a page": ("a.json", "<!DOCTYPE html>\n<html></html>", "download the file again"),
+}
+
+
+@pytest.mark.parametrize("folder", [".", "ann", "some folder", "some folder/ann"])
 @pytest.mark.parametrize(("file", "content", "name"), FORMATS.values(), ids=FORMATS)
 def test_the_error_names_the_format_and_what_to_do(
     tmp_path: Path, folder: str, file: str, content: Any, name: str
@@ -76,7 +108,38 @@ def test_other_files_are_not_named(tmp_path: Path, file: str, content: Any):
     assert "looks like" not in str(caught.value)
 
 
-def test_a_table_that_is_given_by_name_is_named(tmp_path: Path):
-    path = write(tmp_path, ".", "labels.csv", TABLE)
-    with pytest.raises(DataError, match=r"neither COCO JSON.*labels\.csv looks like a table"):
+@pytest.mark.parametrize("format", [None, "coco"])
+@pytest.mark.parametrize(
+    ("file", "content", "name"), (FORMATS | NAMED_ALONE).values(), ids=FORMATS | NAMED_ALONE
+)
+def test_a_file_that_is_given_by_name_is_named_alone(
+    tmp_path: Path, file: str, content: Any, name: str, format: str | None
+):
+    """Not by what it lacks to be COCO's."""
+    path = write(tmp_path, ".", file, content)
+    with pytest.raises(DataError) as caught:
+        open_dataset(path, "train", format)
+    assert str(caught.value).startswith(f"{path} looks like ")
+    assert name in str(caught.value)
+
+
+def test_a_split_that_is_a_pointer_of_git_lfs_is_named(tmp_path: Path):
+    path = write(
+        tmp_path, "annotations", "instances_train2017.json", NAMED_ALONE["a pointer of Git LFS"][1]
+    )
+    with pytest.raises(DataError, match=f"{path}: looks like a pointer of Git LFS"):
+        open_dataset(tmp_path, "train")
+
+
+def test_a_folder_of_cvats_own_xml_is_named(tmp_path: Path):
+    file, content, _ = NAMED_ALONE["CVAT"]
+    write(tmp_path, ".", file, content)
+    with pytest.raises(DataError, match="CVAT's own XML is not read: export as COCO there"):
+        open_dataset(tmp_path, "train")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"a": 1}', "", "\0\0"])
+def test_any_other_json_that_is_given_by_name_says_what_it_lacks(tmp_path: Path, content: str):
+    path = write(tmp_path, ".", "a.json", content)
+    with pytest.raises(DataError, match=f"{path}: "):
         open_dataset(path, "train")

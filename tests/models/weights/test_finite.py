@@ -73,7 +73,7 @@ def test_a_published_file_is_held_to_it_too(tmp_path: Path):
     name = next(key for key in tensors if key.endswith("layers.0.weight"))
     tensors[name] = torch.full(tensors[name].shape, 1e300, dtype=torch.float64)
     torch.save(content, tmp_path / "d.pth")
-    with pytest.raises(WeightsError, match="1 of .* not finite"):
+    with pytest.raises(WeightsError, match=r"1 of .* not finite"):
         setmatch.load(tmp_path / "d.pth", preset="dfine_s")
 
 

@@ -6,7 +6,7 @@ gives the fixed values, ids included. Image files are not copied.
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from setmatch.data.cache.cache import cached
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.discovery import DiscoveredDataset
 from setmatch.data.formats.coco.boxes import ROTATIONS
+from setmatch.data.formats.coco.text_ids import number_of, numbers_of
 from setmatch.data.formats.coco.write import coco_tree, polygons
 from setmatch.data.ragged import unpack
 from setmatch.errors import DataError
@@ -107,14 +108,15 @@ def fix_coco(
     """
     fixed = dict(tree)
     changes: list[_FileChange] = []
+    numbers = {key: numbers_of(_ids(tree[key])) for key in ("categories", "images")}
     valid_records: dict[str, dict[int, Record]] = {
         "categories": _categories(dataset),
-        "images": _images(dataset, tree["images"], root),
+        "images": _images(dataset, tree["images"], numbers["images"], root),
     }
     for key, by_id in valid_records.items():
         records: list[Record] = []
         for number, record in enumerate(tree[key]):
-            valid = by_id.pop(int(record["id"]), None)
+            valid = by_id.pop(_id(numbers[key], record["id"]), None)
             records += _fix_record(f"{key}[{number}]", record, valid, changes)
         fixed[key] = records
     assert dataset.origins is not None, "readers say where annotations come from"
@@ -122,6 +124,8 @@ def fix_coco(
     records = []
     for number, record in enumerate(tree["annotations"]):
         valid = _annotation(record, dataset, row_of[number]) if number in row_of else None
+        if valid is not None:
+            valid["category_id"] = _id(numbers["categories"], record["category_id"])
         records += _fix_record(f"annotations[{number}]", record, valid, changes)
     fixed["annotations"] = records
     return fixed, changes
@@ -147,15 +151,27 @@ def _fix_record(
     yield result
 
 
+def _ids(records: Sequence[Record]) -> list[Any]:
+    return [record.get("id") for record in records]
+
+
+def _id(numbers: Mapping[str, int], written: Any) -> int:
+    """Return the id that was read for one as it is in the file, where it may be text."""
+    return int(number_of(numbers, written))  # type: ignore[call-overload]
+
+
 def _categories(dataset: DetectionDataset) -> dict[int, Record]:
     names = zip(dataset.categories.ids, dataset.categories.names, strict=True)
     return {id_: {"id": id_, "name": name} for id_, name in names}
 
 
 def _images(
-    dataset: DetectionDataset, listed: Sequence[Record], root: Path | None
+    dataset: DetectionDataset,
+    listed: Sequence[Record],
+    numbers: Mapping[str, int],
+    root: Path | None,
 ) -> dict[int, Record]:
-    written = {int(record["id"]): record.get("file_name") for record in listed}
+    written = {_id(numbers, record["id"]): record.get("file_name") for record in listed}
     images: dict[int, Record] = {}
     for image, id_ in enumerate(dataset.image_ids.tolist()):
         height, width = dataset.size_px(image)
@@ -178,7 +194,6 @@ def _annotation(record: Record, dataset: DetectionDataset, row: int) -> Record |
     valid: Record = {
         "id": int(dataset.annotation_ids[row]),
         "image_id": int(dataset.image_ids[image]),
-        "category_id": int(record["category_id"]),
         "iscrowd": int(dataset.crowd[row]),
     }
     area = _number(record.get("area"))

@@ -86,7 +86,7 @@ class Records:
         values: list[Any] = self.values(key)
         rewritten: list[int] = []
         if set(map(type, values)) - {int}:
-            plain = [_integer(value, missing) for value in values]
+            plain = [missing if value is None else as_integer(value) for value in values]
             self._require(plain, key, values, "an integer")
             rewritten = [i for i, value in enumerate(values) if type(value) in (str, float)]
             values = plain
@@ -144,9 +144,8 @@ class Records:
         raise self.error(wrong, f"{key!r} is {short(values[wrong])}; it should be {what}")
 
 
-def _integer(value: object, missing: int | None) -> int | None:
-    if value is None:
-        return missing
+def as_integer(value: object) -> int | None:
+    """Return an integer that may be written as text or as 3.0; None for anything else."""
     if type(value) is int:
         return value
     if type(value) is float and value.is_integer():

@@ -19,6 +19,7 @@ from setmatch.data.annotations.segmentations import (
     run_lengths_flaw,
 )
 from setmatch.data.dataset import AnnotationFix
+from setmatch.data.formats.coco.box_notations import read_notation, read_sides
 from setmatch.data.formats.columns import Records, is_quadruple
 from setmatch.errors import short
 
@@ -85,15 +86,22 @@ def fill_boxes(
 ) -> dict[int, str]:
     """Give objects without a box the box around their segmentation; `sizes_px` are by image id.
 
-    Returns what the others have instead, by position; their box becomes NaN. Segmentations do not
-    help where boxes are of another convention, since they may be of another unit.
+    Boxes in other notations (see `box_notations`) are read first. Returns what the others have
+    instead, by position; their box becomes NaN. Segmentations do not help where boxes are of
+    another convention, since they may be of another unit, nor do boxes that name their sides.
     """
-    filled, missing = [], {}
+    filled, renoted, missing = [], [], {}
     for position, record in enumerate(records.rows):
         if is_quadruple(record.bbox):
             continue
+        is_usual = boxes in (None, XYWH_PX)
+        noted = read_notation(record.bbox) or (read_sides(record.bbox) if is_usual else None)
+        if noted is not None:
+            renoted.append(position)
+            record.bbox = noted
+            continue
         around = None
-        if boxes in (None, XYWH_PX):
+        if is_usual:
             size_px = sizes_px.get(record.image_id) if type(record.image_id) is int else None
             around = _box_around(record.segmentation, size_px)
         if around is None:
@@ -103,6 +111,9 @@ def fill_boxes(
             filled.append(position)
             record.bbox = around
             record.rotation = record.attributes = None  # it is of the object as it is turned
+    if renoted:
+        value = records.describe("bbox", renoted)
+        fixes.append(AnnotationFix.of_many(value, "box in another notation: read"))
     if filled:
         value = records.describe("bbox", filled)
         fixes.append(AnnotationFix.of_many(value, "no box: the box around its segmentation"))

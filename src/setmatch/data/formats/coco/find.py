@@ -15,6 +15,7 @@ import msgspec
 from setmatch.data.formats.base import WHOLE, SplitSource
 from setmatch.data.formats.coco.layout import default_root, image_folders
 from setmatch.data.formats.layout import ANNOTATION_FOLDERS, files_in, subfolders
+from setmatch.data.formats.unread_formats import describe_unread
 from setmatch.data.splits import split_in
 from setmatch.errors import DataError
 from setmatch.files.reading import open_regular, read_bytes, read_text
@@ -89,7 +90,8 @@ def _place_of_key(text: bytes | mmap.mmap, key: bytes) -> int:
 def _find(path: Path, kind: Kind) -> dict[str, SplitSource]:
     if path.is_file():
         # Not by `kind_of` alone: a broken file may not show what it holds.
-        is_json = path.suffix.lower() == ".json" or kind_of(path) is not None
+        is_json = kind_of(path) is not None
+        is_json = is_json or (path.suffix.lower() == ".json" and not describe_unread(path))
         return {WHOLE: json_source(path, WHOLE, kind)} if is_json else {}
     by_split: dict[str, list[Path]] = {}
     without_split = []

@@ -1,7 +1,8 @@
 """Read COCO JSON: fix what is clearly meant, record each fix, refuse what is ambiguous.
 
 Fixed here, besides the boxes (see cleaning.py): annotations of images that are not listed, absent
-iscrowd, area or image size, numbers written as text, entries listed twice, class names used twice.
+iscrowd, area or image size, numbers and ids written as text, entries listed twice, class names
+used twice.
 Refused: anything that could teach the wrong thing, such as a category that is not listed.
 """
 
@@ -35,7 +36,8 @@ from setmatch.data.formats.coco.boxes import (
 from setmatch.data.formats.coco.fast_read import parse_flawless
 from setmatch.data.formats.coco.layout import default_root, image_folders
 from setmatch.data.formats.coco.schema import InstancesFile, collector_paused, parse
-from setmatch.data.formats.columns import Records
+from setmatch.data.formats.coco.text_ids import number_text_ids
+from setmatch.data.formats.columns import Records, as_integer
 from setmatch.data.formats.locate_images import LocatedImages, SearchArea, locate_images
 from setmatch.data.formats.missing_images import UNREADABLE, drop_missing
 from setmatch.data.images.decoding import read_size_px
@@ -134,6 +136,7 @@ def _read_any(source: Path, area: SearchArea, boxes: BoxConvention | None) -> De
     """Read any file value by value, which locates every problem."""
     fixes: list[AnnotationFix] = []
     lists = parse(source, InstancesFile)
+    number_text_ids(lists, fixes)
     categories = read_categories(lists["categories"], fixes)
     image_table = read_images(lists["images"], area, fixes)
     records = lists["annotations"]
@@ -343,15 +346,24 @@ def _areas_px(
 def _crowd(records: Records, fixes: list[AnnotationFix]) -> Bool[np.ndarray, " A"]:
     values = records.values("iscrowd")
     if set(map(type, values)) - {int} or set(values) - {0, 1}:
-        for position, value in enumerate(values):
-            if value is not None and (type(value) not in (int, bool) or value not in (0, 1)):
-                raise records.error(position, f"'iscrowd' is {short(value)}; it should be 0 or 1")
+        written, values = values, list(map(_flag, values))
+        for position, (before, value) in enumerate(zip(written, values, strict=True)):
+            if before is not None and value is None:
+                raise records.error(position, f"'iscrowd' is {short(before)}; it should be 0 or 1")
     absent = [position for position, value in enumerate(values) if value is None]
     if absent:
         fixes.append(
             AnnotationFix.of_many(records.describe("iscrowd", absent), "absent: read as 0")
         )
     return np.array(values, dtype=bool)
+
+
+def _flag(value: object) -> bool | None:
+    """Return a flag that may be written as text, as 1.0 or as a word; None for anything else."""
+    if isinstance(value, str):
+        value = {"false": 0, "true": 1}.get(value.strip().lower(), as_integer(value.strip()))
+    is_flag = isinstance(value, int | float) and value in (0, 1)
+    return bool(value) if is_flag else None
 
 
 def _integers(

@@ -15,6 +15,7 @@ import msgspec
 
 from setmatch.data.formats.columns import Records
 from setmatch.data.formats.repeated_keys import refuse_repeated_keys
+from setmatch.data.formats.unread_formats import describe_other_text
 from setmatch.errors import DataError
 from setmatch.files.reading import read_bytes
 
@@ -146,6 +147,8 @@ def _parse_slowly(source: Path, text: bytes, kind: type) -> dict[str, Records]:
         tree = json.loads(text)
     except (ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
+        if other := describe_other_text(text):
+            raise DataError(f"{source}: looks like {other}") from None
         raise DataError(
             f"{source}: not valid JSON, perhaps cut short ({reason}); copy or export it again"
         ) from None

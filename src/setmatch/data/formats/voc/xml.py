@@ -101,7 +101,10 @@ class _Events:
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         if not self._tags and tag != "annotation":
-            raise DataError(f"{self._file.path}: holds a <{tag}>; it should be VOC's <annotation>")
+            advice = "; CVAT's own XML is not read: export as COCO there" * (tag == "annotations")
+            raise DataError(
+                f"{self._file.path}: holds a <{tag}>; it should be VOC's <annotation>{advice}"
+            )
         self._tags.append(tag)
         if len(self._tags) > _MAX_DEPTH:
             raise DataError(

@@ -1,0 +1,80 @@
+"""COCO boxes that are written otherwise than as a list of four numbers, by whose tools they were.
+
+Read are numbers as text, all four in one text, a list inside a list, and objects that name the
+sides. What may mean several boxes, such as five numbers or two points, is not.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from setmatch.data.formats.columns import is_quadruple
+
+_SIZES = (
+    ("x", "y", "width", "height"),
+    ("x", "y", "w", "h"),
+    ("left", "top", "width", "height"),
+)
+_CORNERS = (
+    ("xmin", "ymin", "xmax", "ymax"),
+    ("x_min", "y_min", "x_max", "y_max"),
+    ("x1", "y1", "x2", "y2"),
+    ("left", "top", "right", "bottom"),
+    ("xtl", "ytl", "xbr", "ybr"),
+)
+_LONGEST_TEXT = 400  # of a box that is one text
+
+
+def read_notation(box: object) -> list[float] | None:
+    """Return the four numbers of a box in another notation, in their order; None if it is none.
+
+    Objects are not read, since they say themselves what their numbers are: see `read_sides`.
+    """
+    if isinstance(box, list) and len(box) == 1 and isinstance(box[0], list | str):
+        return read_notation(box[0])
+    if isinstance(box, str) and len(box) <= _LONGEST_TEXT:
+        inner = box.strip().removeprefix("[").removesuffix("]")
+        box = [part.strip() for part in inner.split(",")] if "," in inner else inner.split()
+    return _numbers(box) if isinstance(box, list) else None
+
+
+def read_sides(box: object) -> list[float] | None:
+    """Return x, y, width and height of an object that names the sides of a box; None for others."""
+    if not isinstance(box, dict):
+        return None
+    sides = {key.lower(): value for key, value in box.items() if isinstance(key, str)}
+    if found := _named(sides, _SIZES):
+        return found
+    if found := _named(sides, _CORNERS):
+        left, top, right, bottom = found
+        return [left, top, right - left, bottom - top]
+    return None
+
+
+def _named(sides: Mapping[str, object], names: Sequence[Sequence[str]]) -> list[float] | None:
+    """Return the numbers of the first names that an object has and that are its only sides."""
+    known = {name for group in (*_SIZES, *_CORNERS) for name in group}
+    given = known & sides.keys()
+    chosen = next((group for group in names if set(group) == given), None)
+    return None if chosen is None else _numbers([sides[name] for name in chosen])
+
+
+def _numbers(values: Sequence[object]) -> list[float] | None:
+    if len(values) != 4:
+        return None
+    if is_quadruple(list(values)) and None not in values:
+        return [_number(value) for value in values]
+    try:
+        if any(isinstance(v, bool) or not isinstance(v, int | float | str) for v in values):
+            return None
+        # float() would also take "1_0" and "١".
+        if any(isinstance(v, str) and ("_" in v or not v.isascii()) for v in values):
+            return None
+        return [_number(value) for value in values]
+    except ValueError:
+        return None
+
+
+def _number(value: object) -> float:
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except OverflowError:
+        return float("inf")
