@@ -1,5 +1,6 @@
 """Query selection: peaks first, no duplicates, padding last."""
 
+import pytest
 import torch
 
 from encoder_memory import memory_of
@@ -8,6 +9,7 @@ from setmatch.models.layers.hybrid_encoder import Memory
 from setmatch.models.layers.queries import (
     AnchorSelection,
     QuerySelection,
+    TokenSelection,
     anchor_boxes,
     chosen_rows,
 )
@@ -29,7 +31,7 @@ def test_peaks_are_selected_first():
         assert not_a_peak[:10].any()
         assert not not_a_peak[:10].all()
         expected = (logits - 1000 * not_a_peak).amax(1).topk(4).indices
-        assert torch.equal(chosen.logits[image], logits[expected])
+        torch.testing.assert_close(chosen.logits[image], logits[expected])
     assert chosen.content.requires_grad is False
     assert QuerySelection(50, 8, 3)(memory).cxcywh.shape == (2, 11, 4)
 
@@ -60,11 +62,12 @@ def test_padding_is_selected_last_and_suppresses_no_peak():
     assert torch.equal(chosen[0].logits, chosen[1].logits)
 
 
-def test_gradients_of_the_chosen_tokens_are_those_of_all():
+@pytest.mark.parametrize("selection", [QuerySelection, AnchorSelection])
+def test_gradients_of_the_chosen_tokens_are_those_of_all(selection: type[TokenSelection]):
     """Tokens are scored twice in training, of which the backward pass sees the chosen ones."""
     memory = memory_of(((6, 8), (3, 4)), 8)
     tokens = memory.tokens.double()
-    queries = AnchorSelection(7, 8, 3).double()
+    queries = selection(7, 8, 3).double()
     for parameter in queries.parameters():
         torch.nn.init.normal_(parameter)
     gradients = []
@@ -74,8 +77,9 @@ def test_gradients_of_the_chosen_tokens_are_those_of_all():
         if scored == "chosen":
             logits, loss = found.logits, found.cxcywh.square().sum()
         else:
-            every = queries.class_head(queries.prepare(inputs * _inside(memory)))
-            best = every.amax(-1).topk(7).indices[..., None]
+            read, every = queries.scored(inputs * _read(selection, memory))
+            assert read.requires_grad
+            best = _ranked(queries, every, memory).topk(7).indices[..., None]
             assert torch.allclose(chosen_rows(every, best), found.logits)
             logits, loss = chosen_rows(every, best), found.cxcywh.square().sum()
         loss = loss + logits.square().sum()
@@ -85,5 +89,27 @@ def test_gradients_of_the_chosen_tokens_are_those_of_all():
         assert torch.allclose(chosen, every)
 
 
-def _inside(memory: Memory) -> torch.Tensor:
+def test_the_backward_pass_of_training_sees_the_chosen_tokens_alone():
+    """No gradient is computed for the others, not even one of zeros in every matrix product."""
+    memory = memory_of(((6, 8), (3, 4)), 8)
+    for selection in (QuerySelection, AnchorSelection):
+        queries = selection(7, 8, 3)
+        rows = []
+        queries.class_head.register_full_backward_hook(
+            lambda _, inputs, __, rows=rows: rows.append(inputs[0].shape[1])
+        )
+        queries(memory).logits.sum().backward()
+        assert rows == [7]
+
+
+def _read(selection: type[TokenSelection], memory: Memory) -> torch.Tensor | float:
+    """Return what tokens are multiplied by before they are scored."""
+    if selection is QuerySelection:
+        return 1.0
     return AnchorSelection.inside(anchor_boxes(memory, AnchorSelection.finest_side))
+
+
+def _ranked(queries: TokenSelection, logits: torch.Tensor, memory: Memory) -> torch.Tensor:
+    if isinstance(queries, QuerySelection):
+        return queries.priority(logits, memory.shapes)
+    return logits.amax(-1)

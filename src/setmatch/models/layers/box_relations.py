@@ -76,21 +76,21 @@ class BoxRelationBias(nn.Module):
         """Return the bias of each query (row) for each other; -inf where attention is masked."""
         boxes = at_least_single(cxcywh.detach())
         features = _pair_features(boxes, query_mask.ranks_before.to(boxes.dtype))
-        hidden = F.relu(
-            _linear(self.first, features.flatten(2)), inplace=True
-        )  # the largest tensor here
-        bias = at_least_single(_linear(self.last, hidden)).view(-1, self.heads, *features.shape[2:])
-        return (
-            bias
-            if query_mask.attn_mask is None
-            else bias.masked_fill(~query_mask.attn_mask, float("-inf"))
-        )
+        hidden = _linear(self.first.weight, self.first.bias[:, None], features.flatten(2))
+        hidden = F.relu(hidden, inplace=True)  # the largest tensor here
+        added = self.last.bias[:, None]
+        if query_mask.attn_mask is not None:
+            # To mask here takes no pass over the bias of all images, neither forward nor backward.
+            added = added + torch.where(query_mask.attn_mask, 0.0, float("-inf")).flatten(-2)
+        bias = at_least_single(_linear(self.last.weight, added, hidden))
+        return bias.view(-1, self.heads, *features.shape[2:])
 
 
-def _linear(layer: nn.Linear, features: Float[Tensor, "B C N"]) -> Float[Tensor, "B D N"]:
+def _linear(
+    weight: Float[Tensor, "D C"], added: Float[Tensor, "*#B D #N"], features: Float[Tensor, "B C N"]
+) -> Float[Tensor, "B D N"]:
     """Apply a linear layer along axis 1: up to twice as fast as along a last axis of seven."""
-    weight = layer.weight.expand(features.shape[0], -1, -1)
-    return torch.baddbmm(layer.bias[:, None], weight, features)
+    return torch.baddbmm(added, weight.expand(features.shape[0], -1, -1), features)
 
 
 def _pair_features(
@@ -99,7 +99,7 @@ def _pair_features(
     xyxy = cxcywh_to_xyxy(cxcywh)
     overlap = intersection_over_union(xyxy[:, :, None], xyxy[:, None])[:, None]
     center, sides = cxcywh[..., :2].mT, cxcywh[..., 2:].clamp(min=MIN_SIDE).mT
-    distance = (center[..., :, None] - center[..., None, :]).abs() / sides[..., :, None]
+    distance = (center[..., :, None] - center[..., None, :]).abs_().div_(sides[..., :, None])
     ratio = sides.log()[..., :, None] - sides.log()[..., None, :]
     order = (overlap, overlap * ranks_before, ranks_before.expand_as(overlap))
-    return torch.cat([*order, distance.log1p(), ratio], dim=1)
+    return torch.cat([*order, distance.log1p_(), ratio], dim=1)

@@ -104,6 +104,21 @@ class TokenSelection(nn.Module):
         prepared = self.prepare(tokens)
         return prepared, at_least_single(self.class_head(prepared))
 
+    def chosen(
+        self,
+        tokens: Float[Tensor, "B Q D"],
+        best: Int[Tensor, "B Q 1"],
+        every: tuple[Float[Tensor, "B N D"], Float[Tensor, "B N C"]],
+    ) -> tuple[Float[Tensor, "B Q D"], Float[Tensor, "B Q C"]]:
+        """Return the `best` tokens as the heads read them, and their logits, of `every` token's.
+
+        Losses see the chosen tokens alone. Therefore these are scored once more where gradients are
+        needed: the backward pass of all tokens takes much longer, and memory for each.
+        """
+        if torch.is_grad_enabled():
+            return self.scored(tokens)
+        return chosen_rows(every[0], best), chosen_rows(every[1], best)
+
     def best(
         self, priority: Float[Tensor, "B N"], memory: Memory
     ) -> tuple[Int[Tensor, "B Q 1"], Bool[Tensor, "B Q"] | None]:
@@ -129,15 +144,14 @@ class QuerySelection(TokenSelection):
 
     def forward(self, memory: Memory) -> EncoderProposals:
         """Return the best `num_queries` tokens, or all tokens if there are fewer."""
-        tokens = self.prepare(memory.tokens)
-        logits = at_least_single(self.class_head(tokens))
-        visible = logits.detach()
+        every = self.scored(memory.tokens.detach())
+        visible = every[1].detach()
         if memory.valid is not None:
             visible = visible.masked_fill(~memory.valid[..., None], float("-inf"))
         best, real = self.best(self.priority(visible, memory.shapes), memory)
-        content = chosen_rows(tokens, best)
+        content, logits = self.chosen(chosen_rows(memory.tokens, best), best, every)
         boxes = self.box_step(content, chosen_rows(anchor_boxes(memory, self.finest_side), best))
-        return EncoderProposals(content.detach(), chosen_rows(logits, best), boxes, real)
+        return EncoderProposals(content.detach(), logits, boxes, real)
 
     def priority(
         self, logits: Float[Tensor, "B N C"], shapes: tuple[tuple[int, int], ...]
@@ -151,8 +165,6 @@ class AnchorSelection(TokenSelection):
     """Query selection as published (arXiv 2304.08069): the tokens with the largest class logit.
 
     Tokens whose anchor box is not `inside` the image count as empty, and their box covers it.
-    Losses see the chosen tokens alone. Therefore these are scored once more where gradients are
-    needed: the backward pass of all tokens takes much longer, and memory for each.
     """
 
     finest_side = 0.05  # sides of the finest level's anchors, as fractions of the image
@@ -162,16 +174,13 @@ class AnchorSelection(TokenSelection):
         """Return the best `num_queries` tokens, or all tokens if there are fewer."""
         anchors = anchor_boxes(memory, self.finest_side)
         inside = self.inside(anchors)
-        every, every_logits = self.scored(memory.tokens.detach() * inside)
-        priority = every_logits.detach().amax(-1)
+        every = self.scored(memory.tokens.detach() * inside)
+        priority = every[1].detach().amax(-1)
         if memory.valid is not None:
             priority = priority.masked_fill(~memory.valid, float("-inf"))
         best, real = self.best(priority, memory)
-        if torch.is_grad_enabled():
-            chosen = chosen_rows(memory.tokens, best) * chosen_rows(inside, best)
-            content, logits = self.scored(chosen)
-        else:
-            content, logits = chosen_rows(every, best), chosen_rows(every_logits, best)
+        chosen = chosen_rows(memory.tokens, best) * chosen_rows(inside, best)
+        content, logits = self.chosen(chosen, best, every)
         boxes = self.box_step(content, chosen_rows(anchors, best))
         boxes = torch.where(chosen_rows(inside, best), boxes, 1.0)
         return EncoderProposals(content.detach(), logits, boxes, real)
