@@ -51,3 +51,17 @@ def test_a_file_larger_than_the_memory_is_an_error_of_the_file(tmp_path: Path):
     with pytest.raises(OSError, match="Cannot allocate memory") as caught:
         read_bytes(path)
     assert caught.value.filename == str(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8", "utf-8-sig"])
+def test_the_mark_of_utf_16_counts_more_than_what_is_expected(tmp_path: Path, encoding: str):
+    """PowerShell writes lists and label files in it."""
+    text = "images/é.png\nimages/b.png\n"
+    (tmp_path / "list").write_bytes(text.replace("\n", "\r\n").encode(encoding))
+    assert read_text(tmp_path / "list", "utf-8-sig") == text
+    for size in (0, 1):  # shorter than any mark
+        (tmp_path / "short").write_bytes(b"a" * size)
+        assert read_text(tmp_path / "short") == "a" * size
+    (tmp_path / "cut").write_bytes(b"\xff\xfea\0b")
+    with pytest.raises(UnicodeDecodeError):
+        read_text(tmp_path / "cut")

@@ -4,6 +4,7 @@ A FIFO waits for a writer that may never come, and a device such as /dev/zero ha
 have the name of an image or of an annotation file.
 """
 
+import codecs
 import errno
 import hashlib
 import os
@@ -64,9 +65,13 @@ def read_bytes(path: str | Path) -> bytes:
 def read_text(path: str | Path, encoding: str = "utf-8", errors: str = "strict") -> str:
     """Return the text of a regular file, with any kind of line end read as a line feed.
 
-    Raises OSError as `read_bytes` does, and UnicodeDecodeError.
+    A file that begins with the mark of UTF-16, as PowerShell writes it, is read so. Raises OSError
+    as `read_bytes` does, and UnicodeDecodeError.
     """
-    with TextIOWrapper(open_regular(path), encoding=encoding, errors=errors) as file:
+    stream = open_regular(path)
+    if stream.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        encoding = "utf-16"
+    with TextIOWrapper(stream, encoding=encoding, errors=errors) as file:
         try:
             return file.read()
         except MemoryError:

@@ -38,3 +38,44 @@ def test_rows_that_are_not_finite_are_no_keypoints(tmp_path, value, place, keypo
     root = write_yolo(tmp_path, "images/train", " ".join(["0", *numbers]))
     with suppress(DataError):  # but no warning of numpy
         open_dataset(root, "train")
+
+
+NAMES = {
+    "a list": "[cat, dog]",
+    "numbers": "{0: cat, 1: dog}",
+    "in another order": "{1: dog, 0: cat}",
+    "texts": "{'0': cat, '1': dog}",
+    "both": "{'1': dog, 0: cat}",
+    "padded": "{'00': cat, ' 1': dog}",
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("count", ["2", "'2'", "2.0"])
+@pytest.mark.parametrize("names", NAMES.values(), ids=NAMES)
+def test_class_names_may_be_numbered_in_any_notation(tmp_path, names, count, encoding):
+    """In files of UTF-16 too, as PowerShell writes them; labels as well."""
+    root = write_yolo(tmp_path, "images/train", "1 0.5 0.5 0.25 0.5")
+    text = f"train: images/train\nval: images/train\nnc: {count}\nnames: {names}\n"
+    (root / "data.yaml").write_bytes(text.encode(encoding))
+    for label in (root / "labels/train").iterdir():
+        label.write_bytes(label.read_text().encode(encoding))
+    dataset = open_dataset(root, "train")
+    assert dataset.categories.names == ("cat", "dog")
+    assert dataset.class_indices.tolist() == [1] * 4
+    assert dataset.xywh_px.tolist() == [[15, 10, 10, 20]] * 4
+    assert dataset.fixes == ()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        *("{0: cat, '0': dog}", "{1: cat, 2: dog}", "{'1': cat, '2': dog}", "{0: cat, 2: dog}"),
+        *("{a: cat, b: dog}", "{'-1': cat, '0': dog}", "{'0.0': cat, '1.0': dog}", "{'١': cat}"),
+    ],
+)
+def test_other_numbers_of_classes_are_refused(tmp_path: Path, names: str):
+    root = write_yolo(tmp_path, "images/train", "0 0.5 0.5 0.25 0.5")
+    (root / "data.yaml").write_text(f"train: images/train\nval: images/train\nnames: {names}\n")
+    with pytest.raises(DataError, match=r"'names' has the keys .*; they should be 0, 1, 2"):
+        open_dataset(root, "train")

@@ -38,8 +38,9 @@ from setmatch.data.formats.coco.layout import default_root, image_folders
 from setmatch.data.formats.coco.schema import InstancesFile, collector_paused, parse
 from setmatch.data.formats.coco.text_ids import number_text_ids
 from setmatch.data.formats.columns import Records, as_integer
-from setmatch.data.formats.locate_images import LocatedImages, SearchArea, locate_images
+from setmatch.data.formats.locate_images import LocatedImages, SearchArea
 from setmatch.data.formats.missing_images import UNREADABLE, drop_missing
+from setmatch.data.formats.other_suffixes import locate_photographs
 from setmatch.data.images.decoding import read_size_px
 from setmatch.data.images.unreadable import UnreadableError, UnreadableFile
 from setmatch.data.splits import split_in
@@ -220,7 +221,7 @@ def read_images(records: Records, area: SearchArea, fixes: list[AnnotationFix]) 
         )
     kept = np.sort(first)
     names = [names[position] for position in kept.tolist()]
-    located = locate_images([(name,) for name in names], area)
+    located = locate_photographs(names, area)
     fixes += located.fixes
     sizes_px, absent, unread = _sizes_px(names, located, np.stack(sides_px, axis=1)[kept], fixes)
     drop_missing(located.root, list(absent.values()), len(names), fixes, located.advice)

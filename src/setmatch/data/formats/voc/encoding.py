@@ -7,6 +7,7 @@ import codecs
 import re
 
 _DECLARED = re.compile(rb"""\s*<\?xml\s[^>]*?\bencoding\s*=\s*["']([\w.:-]{1,99})["']""")
+_BLANKS = "\ufeff \t\r\n"
 # The longer marks first: that of UTF-32 begins with that of UTF-16.
 _MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -27,11 +28,12 @@ def to_utf8(content: bytes) -> bytes:
     """Return the content of an XML file in UTF-8, whatever its declaration says now.
 
     A mark at the beginning, and zero bytes as only UTF-16 and UTF-32 have them, count more than
-    what is declared. Raises ValueError that names the encoding if it is unknown, or does not fit.
+    what is declared. Blanks before the declaration, which XML forbids, are left out. Raises
+    ValueError that names the encoding if it is unknown, or does not fit.
     """
     encoding = _encoding(content)
     try:
-        return content.decode(encoding).encode()
+        return content.decode(encoding).lstrip(_BLANKS).encode()
     except LookupError:
         raise ValueError(f"its encoding {encoding!r} is unknown; save it in UTF-8") from None
     except UnicodeError:

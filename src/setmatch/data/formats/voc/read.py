@@ -28,6 +28,7 @@ from setmatch.data.formats.missing_images import UNREADABLE, drop_damaged, drop_
 from setmatch.data.formats.voc.xml import (
     SIDES,
     TURNED_SIDES,
+    Polygon,
     VocFile,
     VocObject,
     difference,
@@ -40,6 +41,11 @@ from setmatch.data.images.image_paths import SUFFIXES
 from setmatch.data.images.unreadable import UnreadableError, UnreadableFile
 from setmatch.errors import DataError, short
 from setmatch.files.reading import read_text
+
+_FLAGS = {  # of <difficult>, in small letters
+    **dict.fromkeys(("1", "1.0", "true", "yes"), True),
+    **dict.fromkeys(("0", "0.0", "false", "no", "", "unspecified"), False),
+}
 
 
 @dataclass(frozen=True)
@@ -276,6 +282,8 @@ def _box(
 ) -> _Box:
     if each.is_turned:
         return _turned_box(file, each, fixes)
+    if each.is_polygon:
+        return _box_of_polygons(file, each, fixes)
     texts, written = _box_numbers(file, each)
     values = list(written)
     if boxes.layout == "xyxy" and (values[0] > values[2] or values[1] > values[3]):
@@ -308,8 +316,22 @@ def _turned_box(file: VocFile, each: VocObject, fixes: list[AnnotationFix]) -> _
     return _Box([math.nan] * 4, (hull[0], hull[1], hull[2], hull[3]))
 
 
+def _box_of_polygons(file: VocFile, each: VocObject, fixes: list[AnnotationFix]) -> _Box:
+    points = np.concatenate([_points(polygon) or [] for polygon in each.polygons]).reshape(-1, 2)
+    (x0, y0), (x1, y1) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    value = f"object {short(each.values['name'], 200)}"
+    done = "no box: the box around its polygons"
+    fixes.append(AnnotationFix(file.path.name, None, value, done, each.line))
+    return _Box([math.nan] * 4, (x0, y0, x1 - x0, y1 - y0))
+
+
 def _box_numbers(file: VocFile, each: VocObject) -> tuple[list[str], list[float]]:
-    """Return the numbers of an object's box in the file, as text and as numbers."""
+    """Return the numbers of an object's box in the file, as text and as numbers.
+
+    An object of polygons alone has none.
+    """
+    if each.is_polygon and any(map(_points, each.polygons)):
+        return [], []
     given, tag = (each.turned_box, "robndbox") if each.is_turned else (each.box, "bndbox")
     names: Sequence[str] = TURNED_SIDES if each.is_turned else SIDES
     place = f"{file.path}:{each.line}: object {short(each.values['name'], 200)}"
@@ -335,16 +357,15 @@ def _add(
     fixes: list[AnnotationFix],
 ) -> None:
     difficult = each.values.get("difficult", "0")
-    if difficult.lower() in ("true", "yes", "false", "no"):
-        difficult = "1" if difficult.lower() in ("true", "yes") else "0"
-    if difficult not in ("0", "1", "", "Unspecified"):
+    crowd = _FLAGS.get(difficult.lower())
+    if crowd is None:
         done = "<difficult> neither 0 nor 1: read as 0"
         fixes.append(AnnotationFix(file.path.name, None, difficult[:40], done, each.line))
-    if difficult == "1":
+        crowd = False
+    if crowd:
         value = f"object {short(each.values['name'], 200)}"
         done = "marked difficult: read as a crowd, neither trained on nor counted"
         fixes.append(AnnotationFix(file.path.name, None, value, done, each.line))
-    crowd = difficult == "1"
     buffer.add(image, class_index, box.xywh_px, each.line, crowd, box.written)
     for polygon in each.polygons:
         _add_polygon(buffer, polygon, file, each, fixes)
@@ -356,21 +377,28 @@ def _not_a_number(place: str, side: str, text: str) -> DataError:
 
 def _add_polygon(
     buffer: AnnotationBuffer,
-    polygon: dict[str, str],
+    polygon: Polygon,
     file: VocFile,
     each: VocObject,
     fixes: list[AnnotationFix],
 ) -> None:
     """Add a polygon x1, y1, x2, ... to the last object; leave out and record a malformed one."""
-    count = len(polygon) // 2
-    keys = [f"{axis}{point}" for point in range(1, count + 1) for axis in "xy"]
-    try:
-        points = [float(polygon[key]) for key in keys]
-    except (KeyError, ValueError):
-        points = []
-    if len(points) < 6 or len(polygon) % 2 or not np.isfinite(np.array(points, np.float32)).all():
+    points = _points(polygon)
+    if points is None:
         value = ", ".join(f"{key} {text}" for key, text in list(polygon.items())[:4])
         done = "polygon without three whole points: left out"
         fixes.append(AnnotationFix(file.path.name, None, value[:60], done, each.line))
         return
     buffer.add_ring(points)
+
+
+def _points(polygon: Polygon) -> list[float] | None:
+    """Return a polygon's x, y, x, y, ...; None if it has fewer than three whole points."""
+    count = len(polygon) // 2
+    keys = [f"{axis}{point}" for point in range(1, count + 1) for axis in "xy"]
+    try:
+        points = [float(polygon[key]) for key in keys]
+    except (KeyError, ValueError):
+        return None
+    is_whole = len(polygon) % 2 == 0 and bool(np.isfinite(np.array(points, np.float32)).all())
+    return points if len(points) >= 6 and is_whole else None

@@ -20,6 +20,7 @@ SIDES = ("xmin", "ymin", "xmax", "ymax")
 TURNED_SIDES = ("cx", "cy", "w", "h", "angle")  # of a <robndbox>, as roLabelImg writes it; radians
 _MAX_DEPTH = 100  # of elements; VOC has five
 Polygon = dict[str, str]  # x1, y1, x2, ..., as Roboflow writes them
+_POINTS = ("pt", "point")  # of a polygon, with an x and a y in each, as LabelMe writes them
 
 
 @dataclass
@@ -37,6 +38,11 @@ class VocObject:
     def is_turned(self) -> bool:
         """True if the object has a <robndbox> alone."""
         return bool(self.turned_box) and not self.box
+
+    @property
+    def is_polygon(self) -> bool:
+        """True if the object has polygons alone."""
+        return bool(self.polygons) and not self.box and not self.turned_box
 
     @property
     def degrees(self) -> float:
@@ -142,7 +148,10 @@ class _Events:
             case ["object", "attributes", "attribute"]:
                 name, value = (self._attribute.pop(key, "") for key in ("name", "value"))
                 self._file.objects[-1].attributes[name] = value
-            case ["object", "polygon", _]:
+            case ["object", "polygon", point, "x" | "y"] if point in _POINTS:
+                polygon = self._file.objects[-1].polygons[-1]
+                polygon[f"{tag}{sum(key.startswith(tag) for key in polygon) + 1}"] = text
+            case ["object", "polygon", _] if tag not in (*_POINTS, "username"):
                 self._file.objects[-1].polygons[-1][tag] = text
         self._tags.pop()
         self._texts.clear()

@@ -1,6 +1,7 @@
 """Read a YOLO data.yaml, or darknet's obj.data: the class names, and the images of each split."""
 
 import os
+import re
 import shlex
 from collections import Counter
 from dataclasses import dataclass, field
@@ -185,12 +186,13 @@ def _names(places: _Places, tree: dict[Any, Any]) -> list[str]:
     if file.suffix == ".data":
         names = names_in(places.find("names", str(names)))
     if isinstance(names, dict):
-        keys = list(names)
+        keys = list(map(_whole, names))
         if sorted(keys, key=str) != sorted(range(len(keys)), key=str):
             raise DataError(
                 f"{file}: 'names' has the keys {short(keys)}; they should be 0, 1, 2, ..."
             )
-        names = [names[class_index] for class_index in range(len(names))]
+        by_key = dict(zip(keys, names.values(), strict=True))
+        names = [by_key[class_index] for class_index in range(len(keys))]
     if not isinstance(names, list) or not names:
         raise DataError(f"{file}: 'names' is {short(names)}; it should be a list of class names")
     # YAML reads the name 7 as a number, which is harmless, but the name no as False.
@@ -201,11 +203,17 @@ def _names(places: _Places, tree: dict[Any, Any]) -> list[str]:
     repeated = next((name for name, count in Counter(names).items() if count > 1), None)
     if repeated is not None:
         raise DataError(f"{file}: 'names' has {short(repeated)} twice; rename one of the classes")
-    if "nc" in tree and tree["nc"] != len(names):
+    if "nc" in tree and _whole(tree["nc"]) != len(names):
         raise DataError(
             f"{file}: 'nc' is {short(tree['nc'])}, but 'names' has {len(names)}; make them agree"
         )
     return names
+
+
+def _whole(value: Any) -> Any:
+    """Return a whole number that is written as a text, such as '3'; any other value unchanged."""
+    is_whole = isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value.strip())
+    return int(value) if is_whole else value
 
 
 def _tree(file: Path) -> Any:

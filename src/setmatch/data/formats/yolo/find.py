@@ -8,7 +8,8 @@ from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.formats.base import WHOLE, SplitSource, UnrelatedFileError
 from setmatch.data.formats.class_names import NAME_FILES, longest_list, read_names
 from setmatch.data.formats.layout import files_in, folders_below, folders_of_splits
-from setmatch.data.formats.locate_images import LocatedImages, SearchArea, locate_images
+from setmatch.data.formats.locate_images import LocatedImages, SearchArea
+from setmatch.data.formats.other_suffixes import locate_photographs
 from setmatch.data.formats.written_paths import written_parts
 from setmatch.data.formats.yolo.choose_yaml import choose_yaml
 from setmatch.data.formats.yolo.data_yaml import SUFFIXES as YAML_SUFFIXES
@@ -308,7 +309,7 @@ def _images(sources: Sequence[Path], root: Path, split: str) -> _Images:
 def _locate(source: Path, lines: Sequence[str], root: Path, split: str) -> LocatedImages:
     here, root = source.parent, _root_of_list(source, root)
     usual = tuple(dict.fromkeys((here, root)))
-    return locate_images([(line,) for line in lines], SearchArea(root, usual, here, split))
+    return locate_photographs(lines, SearchArea(root, usual, here, split))
 
 
 def _root_of_list(source: Path, root: Path) -> Path:
