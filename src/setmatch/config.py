@@ -104,10 +104,15 @@ class DataSettings(Section):
         default=0.0,
         description="Fraction of the images that are mixed with another one. Not for masks.",
     )
+    copies: Fraction = Field(
+        default=0.0,
+        description="Fraction of the images without `mixup` that three objects of others are "
+        "copied into, half transparent, at random places (DEIMv2). Not for masks.",
+    )
     combine_until: Fraction = Field(
         default=0.5,
-        description="Fraction of all epochs after which images are combined no more, by `mosaic` "
-        "and `mixup`. It does not apply to runs of `minutes`.",
+        description="Fraction of all epochs after which images are combined no more, by `mosaic`, "
+        "`mixup` and `copies`. It does not apply to runs of `minutes`.",
     )
     short_side_px: SidePx = Field(
         default=800,

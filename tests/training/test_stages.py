@@ -223,12 +223,12 @@ def test_a_length_must_be_above_0(epochs, minutes, message):
         with_length(load_recipe("setmatch_n"), epochs, minutes)
 
 
-@pytest.mark.parametrize("setting", ["data.mosaic=0.5", "data.mixup=1"])
+@pytest.mark.parametrize("setting", ["data.mosaic=0.5", "data.mixup=1", "data.copies=1"])
 def test_images_with_masks_are_not_combined(tmp_path, tiny_presets, setting):
     """Refused before the box stage, which would take long, and before anything is written."""
     data = write_data(tmp_path / "data")
     for recipe in (STAGES, STAGES | {"box_stage": None}):
-        with pytest.raises(ConfigError, match=r"data\.mosaic and data\.mixup .* no masks"):
+        with pytest.raises(ConfigError, match=r"data\.mosaic, data\.mixup .* no masks"):
             run_stages(data, tmp_path / "run", setting, recipe=recipe, joint=recipe is not STAGES)
         assert not (tmp_path / "run" / "recipe.yaml").exists()
 

@@ -1,9 +1,17 @@
-"""Mosaic and mixup: pixels and boxes where they belong, the same on any number of processes."""
+"""Mosaic, mixup and copies: pixels and boxes where they belong, on any number of processes."""
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from setmatch.data.batches.combine_images import GRAY, Combination, make_mixup, make_mosaic
+from setmatch.data.batches.combine_images import (
+    GRAY,
+    Combination,
+    copy_objects,
+    make_mixup,
+    make_mosaic,
+)
 from setmatch.structures.batch import Target
 
 
@@ -58,10 +66,11 @@ def test_a_mixup_by_hand():
 
 
 def test_what_is_combined_is_not_changed_in_place():
-    images = [_image(value, 8, 8) for value in (1, 2, 3, 4)]
+    images = [_image(value, 20, 20) for value in (1, 2, 3, 4)]
     before = [pixels.clone() for pixels, _ in images]
     make_mixup(images[0], images[1], 0.5)
     make_mosaic(images)
+    copy_objects(images[0], images[1:], 0.5)
     assert all(torch.equal(a, b) for a, (b, _) in zip(before, images, strict=True))
 
 
@@ -69,13 +78,77 @@ def test_without_a_probability_nothing_is_drawn():
     torch.manual_seed(0)
     state = torch.get_rng_state()
     image = _image(1, 4, 4)
-    assert Combination(0.0, 0.0, 5, lambda _: None)(image) is image
+    assert Combination(0.0, 0.0, 0.0, 5, lambda _: None)(image) is image
     assert torch.equal(state, torch.get_rng_state())
 
 
-@pytest.mark.parametrize(("mosaic", "mixup", "most"), [(1.0, 0.0, 4), (0.0, 1.0, 2), (1.0, 1.0, 5)])
-def test_combined_images_have_the_targets_of_all(mosaic, mixup, most):
+@given(
+    canvas_px=st.tuples(st.integers(20, 60), st.integers(20, 60)),
+    corners=st.tuples(
+        st.integers(0, 8), st.integers(0, 8), st.integers(18, 20), st.integers(18, 20)
+    ),
+    seed=st.integers(0, 99),
+)
+def test_a_copied_object_lies_in_its_box(canvas_px, corners, seed):
+    """Each pixel of the other image says where it was; the box moves as its pixels do."""
+    torch.manual_seed(seed)
+    height, width = canvas_px
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    other = torch.stack([rows, columns, torch.full_like(rows, 7)]).to(torch.uint8)
+    x0, y0, x1, y1 = corners
+    box = torch.tensor([[(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0]])
+    sides = torch.tensor([width, height, width, height])
+    canvas = torch.full((3, height, width), 99, dtype=torch.uint8)
+    empty = Target(torch.zeros(0, dtype=torch.int64), torch.zeros(0, 4))
+    pixels, target = copy_objects(
+        (canvas, empty), [(other, Target(torch.tensor([5]), box / sides))], weight=0.0
+    )
+    assert target.classes.tolist() == [5]
+    x, y, wide, tall = (target.cxcywh[0] * sides).tolist()
+    assert (wide, tall) == pytest.approx((x1 - x0, y1 - y0))
+    left, top = round(x - wide / 2), round(y - tall / 2)
+    changed = pixels[2] == 7
+    inside = changed.nonzero()
+    (first_y, first_x), (last_y, last_x) = inside.amin(0).tolist(), inside.amax(0).tolist()
+    assert changed.sum() == (last_y + 1 - first_y) * (last_x + 1 - first_x)
+    assert (pixels[0] - rows)[changed].unique().tolist() == [y0 - top]
+    assert (pixels[1] - columns)[changed].unique().tolist() == [x0 - left]
+    assert first_x <= left <= last_x + 1 - (x1 - x0)
+    assert first_y <= top <= last_y + 1 - (y1 - y0)
+    for length, room in ((x1 - x0, last_x + 1 - first_x), (y1 - y0, last_y + 1 - first_y)):
+        assert length <= room <= length + 2 * int(0.25 * length)
+    assert (pixels[:, ~changed] == 99).all()
+
+
+def test_a_copy_is_as_transparent_as_its_weight_says():
+    torch.manual_seed(0)
+    pixels, target = copy_objects(_image(100, 40, 40), [_image(200, 40, 40, 1)] * 2, 0.45)
+    assert pixels.unique().tolist() == [100, 155, 180]  # 155 where it is copied once
+    assert target.classes.tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize("other", [None, _image(9, 19, 10)])
+def test_nothing_is_copied_from_images_without_large_objects(other):
+    """5x19 pixels are below 100."""
+    first = _image(1, 19, 10)
+    pixels, target = copy_objects(first, [other] * 3, 0.5)
+    assert torch.equal(pixels, first[0])
+    assert len(target) == 1
+
+
+@pytest.mark.parametrize(
+    ("mosaic", "mixup", "copies", "most"),
+    [
+        (1.0, 0.0, 0.0, 4),
+        (0.0, 1.0, 0.0, 2),
+        (1.0, 1.0, 0.0, 5),
+        (0.0, 0.0, 1.0, 4),
+        (1.0, 0.0, 1.0, 7),
+        (0.0, 1.0, 1.0, 2),  # copies are made where nothing is mixed
+    ],
+)
+def test_combined_images_have_the_targets_of_all(mosaic, mixup, copies, most):
     torch.manual_seed(1)
-    combine = Combination(mosaic, mixup, 3, lambda _: _image(9, 6, 6))
-    _, target = combine(_image(1, 8, 8))
+    combine = Combination(mosaic, mixup, copies, 3, lambda _: _image(9, 20, 20))
+    _, target = combine(_image(1, 24, 24))
     assert len(target) == most

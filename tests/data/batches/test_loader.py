@@ -189,7 +189,7 @@ def test_the_last_epochs_only_flip_images(dataset: DetectionDataset):
 
 def test_combined_images_are_the_same_on_any_number_of_processes(dataset: DetectionDataset):
     """They come from the whole split, not the micro-batch; a run's last epochs have none."""
-    combined = data(augment="small").model_copy(update={"mosaic": 1.0, "mixup": 0.5})
+    combined = data(augment="small").model_copy(update={"mosaic": 1.0, "mixup": 0.5, "copies": 1.0})
     one = batches(dataset, settings=combined)
     halves = [batches(dataset, settings=combined, world=2, rank=rank) for rank in (0, 1)]
     assert all(map(same, one, [batch for pair in zip(*halves, strict=True) for batch in pair]))
@@ -236,9 +236,9 @@ def test_masks_are_cut_with_their_tiles(with_polygons: DetectionDataset):
     assert cut
 
 
-@pytest.mark.parametrize("setting", ["mosaic", "mixup"])
+@pytest.mark.parametrize("setting", ["mosaic", "mixup", "copies"])
 def test_masks_are_not_combined(with_polygons: DetectionDataset, setting: str):
-    with pytest.raises(ConfigError, match=r"data\.mosaic and data\.mixup"):
+    with pytest.raises(ConfigError, match=r"data\.mosaic, data\.mixup and data\.copies"):
         batches(with_polygons, settings=data().model_copy(update={setting: 0.5}), masks=True)
 
 

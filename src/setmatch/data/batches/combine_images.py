@@ -1,7 +1,8 @@
-"""Mosaic and mixup: several images in one, so that more queries of an image have a target.
+"""Mosaic, mixup and copies: more objects in an image, so that more of its queries have a target.
 
 Source: dense one-to-one matching (arXiv 2412.04234, section 3.2). Mosaic is that of arXiv
-2004.10934, section 3.3, and mixup of detection that of arXiv 1902.04103, section 3.1.
+2004.10934, section 3.3, mixup of detection that of arXiv 1902.04103, section 3.1, and copies of
+objects are those of DEIMv2 (arXiv 2509.20787).
 """
 
 from collections.abc import Callable, Sequence
@@ -13,15 +14,19 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from setmatch.data.batches.decoded_images import Decoded
+from setmatch.ops.boxes import cxcywh_to_xyxy
 from setmatch.structures.batch import Target
 
 GRAY = 114  # of 255, where a quarter of a mosaic is not covered
-MIXED = (0.45, 0.55)  # range of the first image's weight in a mixup
+MIXED = (0.45, 0.55)  # range of the first image's weight where another one is blended in
+COPIES = 3  # objects that are copied into an image, each from another one
+LEAST_COPIED_PX2 = 100  # area of their boxes
+BORDER = (0.1, 0.25)  # range of what is copied around a box, as a fraction of its sides
 
 
 @dataclass(frozen=True)
 class Combination:
-    """Make a mosaic of an image with this probability, then a mixup with that.
+    """Make a mosaic of an image with this probability, then a mixup with that, or else copies.
 
     `other` returns another image of the training split, or None if it cannot be read. All random
     numbers are torch's. Without a probability above 0, none is drawn.
@@ -29,6 +34,7 @@ class Combination:
 
     mosaic: float
     mixup: float
+    copies: float
     images: int
     other: Callable[[int], Decoded | None]
 
@@ -39,7 +45,10 @@ class Combination:
         if self.mixup and torch.rand(()) < self.mixup:
             weight = float(torch.empty(()).uniform_(*MIXED))
             second = self._draw()
-            first = first if second is None else make_mixup(first, second, weight)
+            return first if second is None else make_mixup(first, second, weight)
+        if self.copies and torch.rand(()) < self.copies:
+            weight = float(torch.empty(()).uniform_(*MIXED))
+            return copy_objects(first, [self._draw() for _ in range(COPIES)], weight)
         return first
 
     def _draw(self) -> Decoded | None:
@@ -90,6 +99,45 @@ def make_mixup(first: Decoded, second: Decoded, weight: float) -> Decoded:
     pixels[:, :tall, :wide] = part.lerp(other.float(), 1 - weight).round().to(torch.uint8)
     placed = _placed(second[1], (0, 0), (tall, wide), (height, width))
     return pixels, _joined([first[1], placed])
+
+
+def copy_objects(first: Decoded, others: Sequence[Decoded | None], weight: float) -> Decoded:
+    """Return an image with one object of each other image, blended in at random places.
+
+    `weight` is that of the image where an object and what is around its box lie upon it. An image
+    is resized to fit into the first before its object is chosen; one without any of 100 pixels, or
+    that is None, gives nothing.
+    """
+    pixels = first[0].clone()
+    copied = [_copy_object(pixels, each, weight) for each in others if each is not None]
+    return pixels, _joined([first[1], *(target for target in copied if target is not None)])
+
+
+def _copy_object(canvas: UInt8[Tensor, "3 H W"], image: Decoded, weight: float) -> Target | None:
+    """Blend a random object of an image into the canvas; return its target there."""
+    height, width = canvas.shape[1:]
+    source = _fitted(image[0], (height, width))
+    source_xy, canvas_xy = (torch.tensor(each.shape[:0:-1]) for each in (source, canvas))
+    corners: Float[Tensor, "M 2 2"] = cxcywh_to_xyxy(image[1].cxcywh).view(-1, 2, 2) * source_xy
+    first, last = corners.round().long().clamp(min=0).minimum(source_xy).unbind(1)
+    large = torch.nonzero((last - first).prod(1) >= LEAST_COPIED_PX2)[:, 0]
+    if not len(large):
+        return None
+    chosen = large[int(torch.randint(len(large), ()))]
+    first, last = first[chosen], last[chosen]
+    size = last - first
+    place = torch.stack([torch.randint(int(room) + 1, ()) for room in canvas_xy - size])
+    border = (size * torch.empty(()).uniform_(*BORDER)).long()
+    before = torch.stack([border, first, place]).amin(0)  # as far as both images reach
+    after = torch.stack([border, source_xy - last, canvas_xy - place - size]).amin(0)
+    (left, top), (x, y), (wide, tall) = (
+        each.tolist() for each in (first - before, place - before, before + size + after)
+    )
+    patch = source[:, top : top + tall, left : left + wide].float()
+    under = canvas[:, y : y + tall, x : x + wide]
+    under.copy_(under.float().lerp(patch, 1 - weight).round())
+    box = torch.cat([place + size / 2, size]) / canvas_xy.repeat(2)
+    return Target(image[1].classes[chosen, None], box[None])
 
 
 def _fitted(pixels: UInt8[Tensor, "3 h w"], room_px: tuple[int, int]) -> UInt8[Tensor, "3 H W"]:

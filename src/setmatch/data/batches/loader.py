@@ -136,10 +136,10 @@ class TrainingBatches:
 
 def require_uncombined(data: DataSettings) -> None:
     """Raise ConfigError if images are to be combined, which is done with boxes, not masks."""
-    if data.mosaic or data.mixup:
+    if data.mosaic or data.mixup or data.copies:
         raise ConfigError(
-            "data.mosaic and data.mixup combine boxes, but no masks: set both to 0, or train a "
-            "model without masks"
+            "data.mosaic, data.mixup and data.copies combine boxes, but no masks: set all to 0, or "
+            "train a model without masks"
         )
 
 
@@ -282,7 +282,7 @@ class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
         self._strong_from = data.strong_augment_from_epoch
         self._strong_until = None if epochs is None else data.strong_augment_until * epochs
         self._seed = seed
-        self._combines = data.mosaic > 0 or data.mixup > 0
+        self._combines = max(data.mosaic, data.mixup, data.copies) > 0
         self._combine_until = None if epochs is None else data.combine_until * epochs
         self._data = data
         self._tile = tile_of(data.tiles, preprocessing)
@@ -338,7 +338,8 @@ class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
                 problems.append(error.file)
                 return None
 
-        return Combination(self._data.mosaic, self._data.mixup, len(self.dataset), other)
+        data = self._data
+        return Combination(data.mosaic, data.mixup, data.copies, len(self.dataset), other)
 
     def _is_combined(self, epoch: int) -> bool:
         ended = self._combine_until is not None and epoch >= self._combine_until
