@@ -93,11 +93,11 @@ def test_an_output_path_that_cannot_be_written_is_refused_first(
 def test_queries_refuses_a_model_without_queries(
     saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    """torchvision's detectors have none. Nothing is written."""
+    """torchvision's detectors have none. No data are opened, and nothing is written."""
     card = ModelCard("ssdlite_mobilenet_v3", {}, Categories((1,), ("cat",)))
     sm.save(build(card), tmp_path / "model")
     out = tmp_path / "queries"
-    arguments = ("queries", tmp_path / "model", saved / "all.json", "--out", out)
+    arguments = ("queries", tmp_path / "model", tmp_path / "no data", "--out", out)
     assert main([*map(str, arguments)]) == 2
     assert "no queries to show" in capsys.readouterr().err
     assert not out.exists()

@@ -54,13 +54,20 @@ def queries(
     """
     from setmatch.data.open import open_dataset
     from setmatch.distributed import init_distributed
-    from setmatch.explanation.query_usage import save_query_statistics, study_queries
+    from setmatch.explanation.query_usage import (
+        require_queries,
+        save_query_statistics,
+        study_queries,
+    )
+    from setmatch.inference.engines.eager import as_engine
     from setmatch.inference.engines.load import load_on
 
     require_folder(out)
     with init_distributed(device) as runtime:
+        engine = as_engine(load_on(model, runtime.device))
+        require_queries(engine)
         statistics = study_queries(
-            load_on(model, runtime.device),
+            engine,
             open_dataset(data, split, format, boxes),
             threshold=threshold,
             batch_size=batch_size,

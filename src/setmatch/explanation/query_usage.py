@@ -19,10 +19,11 @@ from setmatch.explanation.query_statistics import QueryStatistics
 from setmatch.explanation.query_usage_figure import query_figure
 from setmatch.files.writing import require_folder, write_text
 from setmatch.inference.engines.base import Engine
-from setmatch.inference.engines.eager import as_engine
+from setmatch.inference.engines.eager import EagerEngine, as_engine
 from setmatch.inference.progress import progress_bar
 from setmatch.models.detector import Detector
 from setmatch.postprocessing.query_predictions import query_predictions
+from setmatch.structures.metadata import ModelCard
 
 log = logging.getLogger("setmatch")
 
@@ -48,6 +49,7 @@ def study_queries(
     if batch_size < 1:
         raise ConfigError(f"batch_size = {batch_size}: a batch holds at least one image")
     engine = as_engine(model)
+    require_queries(engine)
     batches = evaluation_batches(
         dataset, engine.card.preprocessing, batch_size=batch_size, workers=workers
     )
@@ -59,10 +61,7 @@ def study_queries(
         for batch in batches:
             predictions = engine.detect(batch.batch, batch.sizes_px).predictions
             if predictions is None:
-                raise ConfigError(
-                    f"model {engine.card.preset}: not a detection transformer, so there are no "
-                    "queries to show"
-                )
+                raise _without_queries(engine.card)
             if not (predictions.logits.isfinite().all() and predictions.cxcywh.isfinite().all()):
                 raise diverged("scores or boxes")
             for logits, boxes in zip(predictions.logits[-1], predictions.cxcywh[-1], strict=True):
@@ -88,6 +87,12 @@ def study_queries(
     )
 
 
+def require_queries(engine: Engine) -> None:
+    """Raise ConfigError for a detector without object queries, before data are read."""
+    if isinstance(engine, EagerEngine) and not engine.detector.has_queries:
+        raise _without_queries(engine.card)
+
+
 def save_query_statistics(
     statistics: QueryStatistics, folder: str | Path, queries: Sequence[int] = ()
 ) -> list[Path]:
@@ -108,3 +113,9 @@ def save_query_statistics(
     text = json.dumps(statistics.to_json(), indent=1, ensure_ascii=False)
     write_text(table, text + "\n")
     return [page, figure, table]
+
+
+def _without_queries(card: ModelCard) -> ConfigError:
+    return ConfigError(
+        f"model {card.preset}: not a detection transformer, so there are no queries to show"
+    )
