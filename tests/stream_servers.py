@@ -1,5 +1,6 @@
 """Servers of video streams on the loopback: plain TCP, and RTSP as cameras speak it."""
 
+import re
 import socket
 import struct
 import threading
@@ -28,11 +29,12 @@ def tcp_server(clip: Path, before_end: Callable[[], object] = lambda: None) -> I
 
 
 @contextmanager
-def rtsp_server(clip: Path) -> Iterator[str]:
-    """Play a transport stream to one client, in packets of RTP inside the connection."""
+def rtsp_server(clip: Path, udp_alone: bool = False) -> Iterator[str]:
+    """Play a transport stream to one client, in packets of RTP inside the connection or by UDP."""
 
     def serve(client: socket.socket) -> None:
         file = client.makefile("rb")
+        to_port = 0
         while True:
             lines = []
             while (line := file.readline().decode().strip()) or not lines:
@@ -46,13 +48,23 @@ def rtsp_server(clip: Path) -> Iterator[str]:
                 response += (
                     f"Content-Type: application/sdp\r\nContent-Length: {len(_SDP)}\r\n\r\n{_SDP}"
                 )
+            elif method == "SETUP" and udp_alone:
+                ports = re.search(r"client_port=(\d+)-\d+", "".join(lines))
+                if ports is None:
+                    response = f"RTSP/1.0 461 Unsupported Transport\r\n{sequence}\r\n\r\n"
+                else:
+                    to_port = int(ports[1])
+                    response += f"Session: 1\r\nTransport: RTP/AVP;unicast;{ports[0]}\r\n\r\n"
             elif method == "SETUP":
                 response += "Session: 1\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n\r\n"
             else:
                 response += "Session: 1\r\nPublic: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN\r\n\r\n"
             client.sendall(response.encode())
             if method == "PLAY":
-                _send_rtp(client, clip.read_bytes())
+                if udp_alone:
+                    _send_by_udp(to_port, clip.read_bytes())
+                else:
+                    _send_rtp(client, clip.read_bytes())
                 return
 
     with _server(serve) as port:
@@ -60,11 +72,21 @@ def rtsp_server(clip: Path) -> Iterator[str]:
 
 
 def _send_rtp(client: socket.socket, data: bytes) -> None:
+    for packet in _rtp_packets(data):
+        client.sendall(struct.pack("!cBH", b"$", 0, len(packet)) + packet)
+
+
+def _send_by_udp(port: int, data: bytes) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as sending:
+        for packet in _rtp_packets(data):
+            sending.sendto(packet, ("127.0.0.1", port))
+
+
+def _rtp_packets(data: bytes) -> Iterator[bytes]:
     step = _TS_PACKET * _IN_ONE
     for number, start in enumerate(range(0, len(data), step)):
         header = struct.pack("!BBHII", 0x80, 33, number & 0xFFFF, number * 900, 1)
-        packet = header + data[start : start + step]
-        client.sendall(struct.pack("!cBH", b"$", 0, len(packet)) + packet)
+        yield header + data[start : start + step]
 
 
 @contextmanager

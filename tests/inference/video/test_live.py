@@ -75,6 +75,14 @@ def test_a_stream_of_rtsp_is_read(clip: Path):
     assert [frame.index for frame in frames] == sorted({frame.index for frame in frames})
 
 
+def test_a_camera_that_has_udp_alone_is_read(clip: Path):
+    """It refuses to send inside the connection, which is asked for first."""
+    with rtsp_server(clip, udp_alone=True) as address:
+        frames = predict_video(RedFinder(), address, threshold=0.7)
+        assert len(next(frames).detections) == 1
+        frames.close()
+
+
 def test_leaving_a_stream_that_goes_on_ends_it(clip: Path):
     """The server still holds the connection, and sends nothing more."""
     left = threading.Event()

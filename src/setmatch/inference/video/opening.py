@@ -48,7 +48,8 @@ def open_video(source: VideoSource, closed: threading.Event) -> Any:
         if source.kind in ("camera", "stream"):
             keywords["timeout"] = _SILENCE_S
         if source.address.lower().startswith("rtsp"):
-            keywords["options"] = {"rtsp_transport": "tcp"}  # loses no packets
+            # TCP first, which loses no packets; some cameras have UDP alone.
+            keywords["options"] = {"rtsp_flags": "prefer_tcp"}
         return av.open(file, mode="r", **keywords)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise unreadable(source, reason_of(error, source)) from None
