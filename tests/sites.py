@@ -34,6 +34,10 @@ def make_site(
 
 
 HOST = "127.0.0.1"
+READY = """() => {
+    const find = (id) => document.getElementById(id);
+    return find("speed").textContent.endsWith("ms") || !find("problem").hidden;
+}"""
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ def opened_sites(browser: Any) -> Iterator[OpenSite]:
             else:
                 address = place.as_uri()
             page.goto(address + query)
-            page.wait_for_function("$('speed').textContent.endsWith('ms') || !$('problem').hidden")
+            page.wait_for_function(READY)
             return Site(page, errors)
 
         yield open_site

@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import io
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,16 @@ TRANSFERRED = """(text) => {
     return transfer;
 }"""
 PASTE = "(data) => document.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data }))"
+COUNT_STREAMS = """() => {
+    globalThis.streams = [];
+    const devices = navigator.mediaDevices;
+    const start = devices.getUserMedia.bind(devices);
+    devices.getUserMedia = async (wish) => {
+        const stream = await start(wish);
+        streams.push(stream);
+        return stream;
+    };
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +126,92 @@ def test_what_is_not_an_image_is_refused_in_one_line(opened: Site):
     assert "notes.txt: this browser cannot read it as an image" in opened.text("problem")
     give(opened, "choose", scene((1, 0), 100).pixels)
     assert opened.text("problem") == ""
+
+
+def test_what_holds_no_file_is_said(opened: Site):
+    """A link or a text that is dropped or pasted."""
+    data = opened.page.evaluate_handle("new DataTransfer()")
+    opened.page.evaluate("complain('')")
+    opened.page.dispatch_event("#stage", "drop", {"dataTransfer": data})
+    assert "holds no file" in opened.text("problem")
+    opened.page.evaluate("complain('')")
+    opened.page.evaluate(PASTE, data)
+    assert "holds no file" in opened.text("problem")
+
+
+def test_no_more_pixels_are_drawn_than_the_screen_shows(opened: Site):
+    """Moving the threshold does not draw a large image again."""
+    opened.page.set_viewport_size({"width": 400, "height": 900})
+    give(opened, "choose", np.zeros((1500, 3000, 3), np.uint8))
+    assert opened.page.evaluate("$('image').width") <= 400
+    opened.page.evaluate("$('image').getContext('2d').clearRect(0, 0, 400, 200)")
+    opened.page.fill("#threshold", "60")
+    alpha = "$('image').getContext('2d').getImageData(9, 9, 1, 1).data[3]"
+    assert opened.page.evaluate(alpha) == 0
+    assert opened.text("threshold-value") == "0.60"
+
+
+def test_a_webcam_is_started_once_and_an_image_meanwhile_takes_its_place(opened: Site):
+    """A second stream would stay on, with the light of the webcam."""
+    opened.page.evaluate(COUNT_STREAMS)
+    opened.page.evaluate("$('camera').click(); $('camera').click()")
+    opened.wait_for("state.camera !== null")
+    assert opened.page.evaluate("streams.length") == 1
+    opened.page.click("#camera")
+    opened.page.evaluate("$('camera').click(); ++asked")  # as an image does that is chosen
+    opened.wait_for("streams.length === 2 && !$('camera').disabled")
+    assert opened.page.evaluate("state.camera") is None
+    ended = "streams.every((each) => each.getTracks().every((t) => t.readyState === 'ended'))"
+    assert opened.page.evaluate(ended)
+
+
+def test_a_webcam_that_is_disconnected_is_said(opened: Site):
+    opened.page.click("#camera")
+    opened.wait_for("state.camera !== null")
+    opened.page.evaluate("state.camera.getTracks()[0].dispatchEvent(new Event('ended'))")
+    assert opened.text("problem") == "The webcam stopped: it was disconnected"
+    assert opened.text("camera") == "Webcam"
+
+
+def cut(page: str, place: str) -> str:
+    """A page that lost half of its model, or all from there on."""
+    start = page.index('id="model">') + len('id="model">')
+    middle = start + (page.index("</script>", start) - start) // 8 * 4
+    return page[:middle] + (page[page.index("</script>", start) :] if place == "model" else "")
+
+
+@pytest.mark.parametrize(
+    ("place", "problem"),
+    [("model", "model in this page is damaged"), ("page", "not received whole")],
+)
+def test_what_was_not_received_whole_is_said(
+    place: str, problem: str, open_site: OpenSite, site: Path, tmp_path: Path
+):
+    shutil.copytree(site, tmp_path / "site")
+    page = tmp_path / "site/index.html"
+    page.write_text(cut(page.read_text(), place))
+    opened = open_site(tmp_path / "site")
+    assert problem in opened.text("problem")
+    assert opened.errors == []
+
+
+def test_a_browser_without_web_assembly_is_told_so(open_site: OpenSite, site: Path):
+    policy = "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' blob:; style-src *"
+    headers = {"Content-Security-Policy": f"{policy} 'unsafe-inline'"}
+    opened = open_site(site, headers=headers)
+    assert opened.text("problem").startswith("WebAssembly does not run: ")
+    assert [opened.text(name) for name in ("check", "speed", "count")] == ["–"] * 3
+
+
+def test_a_file_that_is_dropped_early_does_not_take_the_place_of_the_page(
+    open_site: OpenSite, site: Path, tmp_path: Path
+):
+    """Neither before the model is there, nor when it does not come."""
+    shutil.copytree(site, tmp_path / "site")
+    shutil.rmtree(tmp_path / "site/runtime")
+    opened = open_site(tmp_path / "site")
+    dropped = "(kind) => !document.dispatchEvent(new Event(kind, { cancelable: true }))"
+    assert [opened.page.evaluate(dropped, kind) for kind in ("dragover", "drop")] == [True, True]
 
 
 def test_a_wrong_detection_is_shown(

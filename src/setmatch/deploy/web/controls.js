@@ -5,10 +5,22 @@ function complain(text) {
   $("problem").hidden = !text;
 }
 
+// Until the page can look at a file, one that is dropped must not take its place.
+function ignoreDrops() {
+  document.ondragover = document.ondrop = (event) => event.preventDefault();
+}
+
 function connectSources(open) {
-  $("file").onchange = ({ target }) => open(target.files);
+  $("file").onchange = ({ target }) => {
+    open(target.files);
+    target.value = ""; // so that the same file can be chosen again
+  };
   $("camera").onclick = () => (state.camera ? stopCamera() : startCamera());
-  document.onpaste = ({ clipboardData }) => open(clipboardData.files);
+  const given = ({ files }) => {
+    if (files.length) open(files);
+    else complain("That holds no file: save the image, and choose or drop the file");
+  };
+  document.onpaste = ({ clipboardData }) => given(clipboardData);
   document.ondragover = (event) => {
     event.preventDefault();
     $("stage").classList.add("over");
@@ -17,7 +29,7 @@ function connectSources(open) {
   document.ondrop = (event) => {
     event.preventDefault();
     $("stage").classList.remove("over");
-    open(event.dataTransfer.files);
+    given(event.dataTransfer);
   };
 }
 
@@ -33,7 +45,7 @@ function connectFilters() {
     box.checked = true;
     box.onchange = () => {
       state.hidden[box.checked ? "delete" : "add"](index);
-      draw();
+      drawFound();
     };
     addHtml("i", { style: `background:${color}` }, item);
     addHtml("span", {}, item, name);
@@ -51,5 +63,5 @@ function connectFilters() {
 
 function showThreshold() {
   $("threshold-value").textContent = state.threshold.toFixed(2);
-  draw();
+  drawFound();
 }

@@ -5,20 +5,43 @@ const MASK_OPACITY = 0.5;
 
 function draw() {
   if (!state.image) return;
-  const { width, height } = state.image;
-  const scale = Math.min($("stage").clientWidth / width, (0.8 * innerHeight) / height);
-  for (const canvas of [$("image"), $("boxes")]) {
-    canvas.style.width = `${width * scale}px`;
-    canvas.style.height = `${height * scale}px`;
-  }
-  Object.assign($("image"), { width, height });
-  $("image").getContext("2d").drawImage(state.image, 0, 0);
-  drawDetections(scale);
+  drawImage();
+  drawFound();
+}
+
+// Draws what changes with the controls.
+function drawFound() {
+  if (!state.image) return;
+  drawDetections();
   drawCounts();
   document.dispatchEvent(new Event("drawn"));
 }
 
-function drawDetections(scale) {
+// Pixels of the page for each pixel of the image.
+function shownScale() {
+  const { width, height } = state.image;
+  return Math.min($("stage").clientWidth / width, (0.8 * innerHeight) / height);
+}
+
+// Draws no more pixels than the screen shows: an image may have a hundred times as many.
+function drawImage() {
+  const { width, height } = state.image;
+  const scale = shownScale();
+  for (const canvas of [$("image"), $("boxes")]) {
+    canvas.style.width = `${width * scale}px`;
+    canvas.style.height = `${height * scale}px`;
+  }
+  const drawn = Math.min(scale * devicePixelRatio, 1);
+  const canvas = $("image");
+  canvas.width = Math.max(Math.round(width * drawn), 1);
+  canvas.height = Math.max(Math.round(height * drawn), 1);
+  const context = canvas.getContext("2d");
+  context.imageSmoothingQuality = "high";
+  context.drawImage(state.image, 0, 0, canvas.width, canvas.height);
+}
+
+function drawDetections() {
+  const scale = shownScale();
   const canvas = $("boxes");
   canvas.width = Math.round(state.image.width * scale * devicePixelRatio);
   canvas.height = Math.round(state.image.height * scale * devicePixelRatio);

@@ -67,7 +67,8 @@ async function download({ name, addresses, integrity }) {
       problems.push(`${address}: ${error.message}`);
     }
   }
-  throw new Error(`${name} of the runtime could not be loaded (${problems.join("; ")})`);
+  throw new Error(`${name} of the runtime cannot be reached, is missing, or is not the file that this `
+    + `page was made with (${problems.join("; ")})`);
 }
 
 function isBesidePage() {

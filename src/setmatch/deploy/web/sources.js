@@ -22,23 +22,43 @@ async function startCamera() {
     complain("A webcam needs a page from https or from this machine (localhost)");
     return;
   }
-  try {
-    const size = { width: { ideal: 640 }, height: { ideal: 480 } };
-    const video = { ...size, facingMode: "environment" };
-    state.camera = await navigator.mediaDevices.getUserMedia({ video });
-  } catch (error) {
-    complain(`The webcam does not start: ${error.message}`);
-    return;
-  }
+  const camera = await askedCamera();
+  if (!camera) return;
+  state.camera = camera;
   $("camera").textContent = "Stop the webcam";
-  $("video").srcObject = state.camera;
+  $("video").srcObject = camera;
+  for (const track of camera.getTracks()) track.onended = () => lose(camera, "it was disconnected");
   try {
     await $("video").play();
-    await follow(state.camera);
+    await follow(camera);
   } catch (error) {
-    stopCamera();
-    complain(`The webcam stopped: ${error.message}`);
+    lose(camera, error.message);
   }
+}
+
+// The stream of a webcam, if the visitor allows it and looks at no other image meanwhile.
+async function askedCamera() {
+  const turn = asked;
+  const size = { width: { ideal: 640 }, height: { ideal: 480 } };
+  $("camera").disabled = true; // a second stream would never be stopped
+  try {
+    const video = { ...size, facingMode: "environment" };
+    const camera = await navigator.mediaDevices.getUserMedia({ video });
+    if (turn === asked) return camera;
+    stopTracks(camera);
+  } catch (error) {
+    complain(`The webcam does not start: ${error.message}`);
+  } finally {
+    $("camera").disabled = false;
+  }
+  return null;
+}
+
+// Stops a webcam that has failed, unless the visitor has stopped it.
+function lose(camera, reason) {
+  if (state.camera !== camera) return;
+  stopCamera();
+  complain(`The webcam stopped: ${reason}`);
 }
 
 // Detects in one frame after another, as fast as the machine can.
@@ -58,8 +78,12 @@ async function follow(camera) {
 
 function stopCamera() {
   if (!state.camera) return;
-  for (const track of state.camera.getTracks()) track.stop();
+  stopTracks(state.camera);
   state.camera = null;
   $("video").srcObject = null;
   $("camera").textContent = "Webcam";
+}
+
+function stopTracks(camera) {
+  for (const track of camera.getTracks()) track.stop();
 }

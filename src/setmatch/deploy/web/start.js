@@ -25,6 +25,7 @@ function connect() {
 
 async function start() {
   connectFilters();
+  ignoreDrops();
   new ResizeObserver(draw).observe($("stage"));
   try {
     const model = await unpack($("model").textContent);
@@ -41,6 +42,7 @@ async function start() {
     await lookAt(state.image); // for the speed: the first time takes longer
   } catch (error) {
     $("engine").textContent = "The model does not run in this browser.";
+    for (const name of ["check", "speed", "count"]) $(name).textContent = "–";
     complain(error.message);
   }
 }
