@@ -25,11 +25,18 @@ class ScaledBlock(nn.Module):
     """Self-attention and a feed-forward network, each normalized before and scaled after.
 
     Source: arXiv 2103.17239, figure 2. Scales start at `scale`. In training, each branch is left
-    out with probability `drop` (stochastic depth, arXiv 1603.09382).
+    out with probability `drop` (stochastic depth, arXiv 1603.09382), for each of `parts` equal
+    parts of the tokens alone.
     """
 
     def __init__(
-        self, dim: int, attention: Attention, ffn_dim: int, scale: float, drop: float = 0.0
+        self,
+        dim: int,
+        attention: Attention,
+        ffn_dim: int,
+        scale: float,
+        drop: float = 0.0,
+        parts: int = 1,
     ) -> None:
         super().__init__()
         self.norm_attention = nn.LayerNorm(dim, eps=EPS)
@@ -38,7 +45,7 @@ class ScaledBlock(nn.Module):
         self.norm_ffn = nn.LayerNorm(dim, eps=EPS)
         self.ffn = FeedForward(dim, ffn_dim, dropout=0.0, activation=nn.GELU)
         self.scale_ffn = nn.Parameter(torch.full((dim,), scale))
-        self.drop = StochasticDepth(drop, "row") if drop else nn.Identity()
+        self.drop = StochasticDepthOfParts(drop, parts) if drop else nn.Identity()
 
     def forward(self, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
         """Return the tokens after both branches."""
@@ -46,6 +53,20 @@ class ScaledBlock(nn.Module):
         attended = self.scale_attention * self.attention(normed, normed, normed)
         tokens = tokens + self.drop(attended)
         return tokens + self.drop(self.scale_ffn * self.ffn(self.norm_ffn(tokens)))
+
+
+class StochasticDepthOfParts(nn.Module):
+    """Leaves out each of `parts` equal parts of a branch's tokens with probability `drop`."""
+
+    def __init__(self, drop: float, parts: int) -> None:
+        super().__init__()
+        self.parts = parts
+        self.depth = StochasticDepth(drop, "row")
+
+    def forward(self, branch: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
+        """Return the branch without what is left out, and the rest scaled up accordingly."""
+        parts = torch.unflatten(branch, 1, (self.parts, -1)).flatten(0, 1)
+        return self.depth(parts).view_as(branch)
 
 
 class WindowedTransformer(nn.Module):

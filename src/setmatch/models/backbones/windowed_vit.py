@@ -32,7 +32,8 @@ class WindowedViT(WindowedTransformer):
     """A vision transformer in windows; its maps are what blocks return, not normalized.
 
     `windowed` are the numbers of the blocks that attend within their part, from 1. The branches of
-    blocks are left out in training with a probability that grows from 0 to `drop_path`.
+    blocks are left out in training with a probability that grows from 0 to `drop_path`, for each
+    part of the image alone.
     """
 
     resampling = staticmethod(interpolating_weights)
@@ -53,8 +54,17 @@ class WindowedViT(WindowedTransformer):
         super().__init__(dim, patch, windows, grid, outputs, whole)
         self.position = nn.Parameter(torch.zeros(1, grid**2, dim))
         self.blocks = nn.ModuleList(
-            ScaledBlock(dim, AttentionWithoutKeyBias(dim, heads), ffn_dim, SCALE, drop)
-            for drop in torch.linspace(0, drop_path, outputs[-1], device="cpu").tolist()
+            ScaledBlock(
+                dim,
+                AttentionWithoutKeyBias(dim, heads),
+                ffn_dim,
+                SCALE,
+                drop,
+                parts=windows**2 if block in whole else 1,
+            )
+            for block, drop in enumerate(
+                torch.linspace(0, drop_path, outputs[-1], device="cpu").tolist()
+            )
         )
         self.initialize_weights()
         nn.init.trunc_normal_(self.position, std=SPREAD)
