@@ -16,6 +16,7 @@ MISSING = "image file missing: left out"
 UNCLEAR = "image file in several folders, and the files differ: left out"
 CONTESTED = "image name that means the file of another: left out"
 UNREADABLE = "image file that cannot be read: left out"
+OTHER_SHAPE = "image file of another shape than it is annotated with: left out"
 UNDRAWN = "image whose segments' PNG file is missing: left out"
 UNDECODED = "image file of a format that nothing here decodes: left out"
 DAMAGED = "annotation file that cannot be read: its image is left out"
@@ -25,6 +26,7 @@ _PROBLEMS = {
     CONTESTED: "image names mean the same file as others",
     UNREADABLE: "image files are unreadable",
     UNDECODED: "image files are of formats that nothing here decodes",
+    OTHER_SHAPE: "image files have another shape than they are annotated with",
     UNDRAWN: "PNG files of segments are missing",
     DAMAGED: "annotation files cannot be read",
 }
