@@ -19,13 +19,14 @@ GIVEN: dict[str, dict[str, Any]] = {  # what each function needs; nothing of it 
     "load": {"source": "no such model"},
     "load_recipe": {"source": "none.yaml"},
     "predict": {"model": "no such model", "images": "none.jpg"},
+    "predict_video": {"model": "no such model", "source": "none.mp4"},
     "push": {"model": "no such model", "name": "nobody/none"},
     "save": {"detector": "no such model", "folder": "none"},
     "train": {"data": "no such data", "out": "none"},
 }
 FUNCTIONS = {name: value for name in sm.__all__ if inspect.isfunction(value := getattr(sm, name))}
-# The checks of shapes, which only tests have, come before those of these two.
-BEHIND_SHAPES = {("predict", "model"), ("predict", "images")}
+# The checks of shapes, which only tests have, come before those of these.
+BEHIND_SHAPES = {("predict", "model"), ("predict", "images"), ("predict_video", "model")}
 CASES = [
     (name, parameter)
     for name, function in FUNCTIONS.items()
@@ -57,7 +58,7 @@ def test_a_stranger_is_refused_as_any_argument(
 
 
 @pytest.mark.parametrize("wrong", [None, 3, 2.5, [], {}, torch.zeros(2), np.zeros(2)], ids=str)
-@pytest.mark.parametrize("name", sorted(GIVEN.keys() - {"load_recipe", "predict"}))
+@pytest.mark.parametrize("name", sorted(GIVEN.keys() - {"load_recipe", "predict", "predict_video"}))
 def test_a_wrong_first_argument_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, wrong: Any
 ):

@@ -19,5 +19,7 @@ def use(model: Detector, folder: Path) -> None:
     assert_type(found[:3], ImageResult)
     assert_type([each.name for each in found], list[str])
     assert_type(sm.predict(model, ["a.jpg", folder]), list[ImageResult])
+    for frame in sm.predict_video(model, "a.mp4", track=True):
+        assert_type(frame.detections, ImageResult)
     assert_type(sm.Detections.from_dicts([], model.card.categories, (1, 1)), sm.Detections)
     assert_type(sm.Batch.from_images([]), sm.Batch)

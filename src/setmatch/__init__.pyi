@@ -1,7 +1,6 @@
 from . import data as data
 from . import losses as losses
 from . import models as models
-from .config import Recipe as Recipe
 from .config import load_recipe as load_recipe
 from .data.batches import transforms as transforms
 from .deploy.export import export as export
@@ -12,6 +11,7 @@ from .evaluation.evaluate import evaluate as evaluate
 from .explanation.explain import explain as explain
 from .inference import engines as engines
 from .inference.predict import predict as predict
+from .inference.video.predict_video import predict_video as predict_video
 from .models import layers as layers
 from .models.load import save as save
 from .sharing.push import push as push
@@ -31,7 +31,6 @@ __all__ = [
     "Detections",
     "PredictionGroup",
     "Predictions",
-    "Recipe",
     "SetmatchError",
     "Target",
     "__version__",
@@ -47,6 +46,7 @@ __all__ = [
     "metrics",
     "models",
     "predict",
+    "predict_video",
     "push",
     "save",
     "train",

@@ -97,7 +97,7 @@ def predict(
         if isinstance(result, DataError):
             if isinstance(source, Path) and is_video_file(source):
                 raise DataError(
-                    f"{source}: is a video; call setmatch.inference.predict_video(model, "
+                    f"{source}: is a video; call setmatch.predict_video(model, "
                     f'"{source}"), or name images'
                 ) from result
             raise result

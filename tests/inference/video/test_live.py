@@ -10,7 +10,6 @@ import torch
 import setmatch as sm
 from clips import red_box_frames, write_clip
 from fake_detectors import RedFinder
-from setmatch.inference import predict_video
 from setmatch.inference.engines.eager import as_engine
 from setmatch.inference.options import PredictOptions
 from setmatch.inference.video.predict_video import TensorFrames
@@ -59,7 +58,7 @@ def test_frames_that_come_while_the_model_is_busy_are_dropped_and_counted(
 
 def test_a_stream_that_ends_is_the_end_and_no_error(clip: Path):
     with tcp_server(clip) as address:
-        frames = list(predict_video(RedFinder(), address, threshold=0.7))
+        frames = list(sm.predict_video(RedFinder(), address, threshold=0.7))
     assert frames[-1].index == FRAMES - 1
     x = 8 + FRAMES - 1
     assert torch.allclose(
@@ -69,7 +68,7 @@ def test_a_stream_that_ends_is_the_end_and_no_error(clip: Path):
 
 def test_a_stream_of_rtsp_is_read(clip: Path):
     with rtsp_server(clip) as address:
-        frames = list(predict_video(RedFinder(), address, threshold=0.7))
+        frames = list(sm.predict_video(RedFinder(), address, threshold=0.7))
     assert frames
     assert all(len(frame.detections) == 1 for frame in frames)
     assert [frame.index for frame in frames] == sorted({frame.index for frame in frames})
@@ -87,7 +86,7 @@ def test_leaving_a_stream_that_goes_on_ends_it(clip: Path):
     """The server still holds the connection, and sends nothing more."""
     left = threading.Event()
     with tcp_server(clip, before_end=lambda: left.wait(60)) as address:
-        frames = predict_video(RedFinder(), address, threshold=0.7)
+        frames = sm.predict_video(RedFinder(), address, threshold=0.7)
         assert next(frames).index >= 0
         closing = threading.Thread(target=frames.close)
         closing.start()

@@ -18,7 +18,6 @@ from fake_detectors import RedFinder
 from setmatch.data.images.image_io import read_image
 from setmatch.data.synthetic.scenes import EASY, Scene, scene, write_scenes
 from setmatch.errors import ConfigError, DataError, ExtraMissingError
-from setmatch.inference import predict_video
 from setmatch.models.registry import build
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 from thorough import usually
@@ -36,7 +35,7 @@ def running() -> set[str]:
 
 
 def test_each_frame_has_its_detections_and_time(clip: Path):
-    frames = list(predict_video(RedFinder(), clip, threshold=0.7))
+    frames = list(sm.predict_video(RedFinder(), clip, threshold=0.7))
     assert [frame.index for frame in frames] == list(range(25))
     assert frames[24].time_s == pytest.approx(24 / 25)
     for frame in frames:
@@ -50,7 +49,7 @@ def test_each_frame_has_its_detections_and_time(clip: Path):
 def test_a_turned_video_is_predicted_upright(tmp_path: Path):
     stored = [np.rot90(frame, -1) for frame in red_box_frames(3)]
     clip = write_clip(tmp_path / "clip.mp4", stored, rotation=90)
-    *_, frame = predict_video(RedFinder(), clip, threshold=0.7)
+    *_, frame = sm.predict_video(RedFinder(), clip, threshold=0.7)
     np.testing.assert_allclose(frame.detections.xyxy_px[0], (10, 16, 42, 40), atol=2)
     assert frame.draw().size == (96, 64)
 
@@ -60,7 +59,7 @@ def test_the_scenes_of_a_video_are_found_as_those_of_images(tmp_path: Path):
     scenes = [scene((7, number), SCENE_PX) for number in range(12)]
     clip = write_clip(tmp_path / "clip.mp4", [each.pixels for each in scenes])
     model = sm.load("scenes_n")
-    found = [frame.detections for frame in predict_video(model, clip, threshold=0.3)]
+    found = [frame.detections for frame in sm.predict_video(model, clip, threshold=0.3)]
     as_images = sm.predict(model, [each.pixels for each in scenes], threshold=0.3)
     assert recall(scenes, found) > 0.85
     assert recall(scenes, found) > recall(scenes, as_images) - 0.05
@@ -87,7 +86,7 @@ def test_the_average_precision_of_a_video_is_that_of_its_images(tmp_path: Path):
     model = sm.load("scenes_n")
     images = [read_image(tmp_path / "data/images" / each["file_name"]) for each in tree["images"]]
     clip = write_clip(tmp_path / "clip.mkv", [each.permute(1, 2, 0).numpy() for each in images])
-    frames = list(predict_video(model, clip, threshold=0.0))
+    frames = list(sm.predict_video(model, clip, threshold=0.0))
     assert len(frames) == 200
     whole = sm.evaluate(model, tmp_path / "data", split="val").AP
     for number, frame in enumerate(frames):
@@ -103,7 +102,7 @@ def test_the_average_precision_of_a_video_is_that_of_its_images(tmp_path: Path):
 @pytest.mark.parametrize("taken", usually([0, 1, 6], 1))
 def test_leaving_the_loop_early_frees_everything(clip: Path, taken: int):
     descriptors = len(list(Path("/proc/self/fd").iterdir()))
-    frames = predict_video(RedFinder(), clip)
+    frames = sm.predict_video(RedFinder(), clip)
     for _ in range(taken):
         next(frames)
     frames.close()
@@ -119,13 +118,13 @@ def test_an_error_of_the_model_frees_everything(clip: Path):
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        next(predict_video(Fails(), clip))
+        next(sm.predict_video(Fails(), clip))
     assert running() == set()
 
 
 def test_batches_do_not_change_what_is_found(clip: Path):
     one, many = (
-        [frame.detections.xyxy_px for frame in predict_video(RedFinder(), clip, batch_size=size)]
+        [frame.detections.xyxy_px for frame in sm.predict_video(RedFinder(), clip, batch_size=size)]
         for size in (1, 16)
     )
     assert all(torch.allclose(a, b, atol=1e-3) for a, b in zip(one, many, strict=True))
@@ -137,7 +136,7 @@ def test_a_change_of_size_in_the_middle_is_followed(tmp_path: Path):
     large = write_clip(tmp_path / "b.ts", red_box_frames(6, (192, 128)), codec="mpeg2video")
     joined = tmp_path / "c.ts"
     joined.write_bytes(small.read_bytes() + large.read_bytes())
-    sizes = [frame.detections.size_px for frame in predict_video(RedFinder(), joined)]
+    sizes = [frame.detections.size_px for frame in sm.predict_video(RedFinder(), joined)]
     small_count = sizes.count((64, 96))
     assert sizes == [(64, 96)] * small_count + [(128, 192)] * (len(sizes) - small_count)
     assert small_count >= 5
@@ -151,7 +150,7 @@ def test_tiles_see_the_parts_of_each_frame(tmp_path: Path):
     clip = write_clip(tmp_path / "clip.mp4", [row] * 2)
     model = sm.load("scenes_n")
     whole, tiled = (
-        sum(len(f.detections) for f in predict_video(model, clip, threshold=0.5, tiles=tiles))
+        sum(len(f.detections) for f in sm.predict_video(model, clip, threshold=0.5, tiles=tiles))
         for tiles in (None, SCENE_PX)
     )
     assert tiled > whole
@@ -164,7 +163,7 @@ def test_a_model_with_masks_gives_segments_and_with_tracks_boxes(clip: Path):
     torch.manual_seed(0)
     model = build(card)
     for track in (False, True):
-        frames = predict_video(model, clip, threshold=0.0, track=track)
+        frames = sm.predict_video(model, clip, threshold=0.0, track=track)
         frame = next(frames)
         frames.close()
         assert (frame.detections.segments is None) == track
@@ -173,7 +172,7 @@ def test_a_model_with_masks_gives_segments_and_with_tracks_boxes(clip: Path):
 
 
 def test_classes_and_thresholds_are_those_of_images(clip: Path):
-    frames = predict_video(RedFinder(), clip, classes=["red"], threshold=0.0)
+    frames = sm.predict_video(RedFinder(), clip, classes=["red"], threshold=0.0)
     assert {each.name for each in next(frames).detections} == {"red"}
     frames.close()
 
@@ -194,12 +193,12 @@ def test_options_out_of_range_are_refused_at_once(
     clip: Path, options: dict[str, float], message: str
 ):
     with pytest.raises(ConfigError, match=message):
-        predict_video(RedFinder(), clip, **options)  # type: ignore[arg-type]
+        sm.predict_video(RedFinder(), clip, **options)  # type: ignore[arg-type]
 
 
 def test_a_missing_file_is_an_error_at_once(tmp_path: Path):
     with pytest.raises(DataError, match="No such file"):
-        predict_video(RedFinder(), tmp_path / "none.mp4")
+        sm.predict_video(RedFinder(), tmp_path / "none.mp4")
 
 
 @pytest.mark.parametrize(("library", "extra"), [("av", "video"), ("trackers", "track")])
@@ -208,4 +207,4 @@ def test_a_missing_library_is_named_with_its_extra(
 ):
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(ExtraMissingError, match=rf"setmatch\[{extra}\]"):
-        predict_video(RedFinder(), clip, track=True)
+        sm.predict_video(RedFinder(), clip, track=True)

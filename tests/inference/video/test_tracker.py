@@ -11,7 +11,6 @@ import setmatch as sm
 from clips import write_clip
 from setmatch.data.synthetic.shapes import draw_cutout, paste
 from setmatch.data.synthetic.textures import textured_background
-from setmatch.inference import predict_video
 from setmatch.inference.video.tracker import Tracker
 from setmatch.structures.detection_arrays import DetectionArrays
 from setmatch.structures.metadata import Categories
@@ -171,7 +170,7 @@ def kept(folder: Path, seed: int) -> int:
     shown = passage(seed)
     clip = write_clip(folder / f"{seed}.mp4", shown.frames)
     numbers: list[Counter[int]] = [Counter(), Counter()]
-    for frame in predict_video(sm.load("scenes_n"), clip, track=True, threshold=0.5):
+    for frame in sm.predict_video(sm.load("scenes_n"), clip, track=True, threshold=0.5):
         for number, (x0, y0, x1, y1) in enumerate(shown.boxes[frame.index]):
             for found, track in zip(frame.detections, frame.track_ids, strict=True):
                 left, top, right, bottom = found.xyxy_px

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from setmatch.argument_types import checked
 from setmatch.data.batches.transforms import preprocess
 from setmatch.inference.engines.base import Engine
 from setmatch.inference.engines.eager import as_engine
@@ -26,6 +27,7 @@ from setmatch.inference.video.tracker import Tracker
 from setmatch.models.detector import Detector
 
 
+@checked
 def predict_video(
     model: Detector | Engine,
     source: str | Path | int,
