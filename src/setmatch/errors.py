@@ -108,6 +108,6 @@ def _pieces(value: object, most: int) -> Iterator[str]:
         yield repr(value[: most + 1])
     else:
         try:
-            yield repr(value)
+            yield " ".join(repr(value).split())  # of a tensor or a model, it has many lines
         except ValueError:  # a number of more digits than Python prints
             yield type(value).__name__

@@ -152,7 +152,7 @@ def test_the_number_of_classes_is_read_off_the_logits(class_loss):
     ],
 )
 def test_what_no_model_returns_is_refused_by_the_criterion(make):
-    with pytest.raises(ConfigError, match=r"setmatch\.PredictionGroup|logits of shape"):
+    with pytest.raises(ConfigError, match=r"setmatch\.PredictionGroup|Predictions: logits are"):
         CRITERION(make(), [target()])
 
 

@@ -3,13 +3,14 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from setmatch.config import LossWeights, MatchCosts
-from setmatch.errors import ConfigError
+from setmatch.errors import ConfigError, short
 from setmatch.losses.base import LossTerm, MatchedPredictions
 from setmatch.losses.box_distribution import distillation_loss, edge_loss
 from setmatch.losses.boxes import giou_loss, l1_loss
@@ -25,6 +26,7 @@ from setmatch.structures.outputs import (
     require_fractions,
     require_groups,
 )
+from setmatch.structures.tensor_checks import described
 
 
 def classification_loss(matched: MatchedPredictions) -> Float[Tensor, " L"]:
@@ -106,7 +108,8 @@ class Losses:
 class Criterion:
     """Matches every prediction group without a known assignment, and sums the loss terms.
 
-    Raises ConfigError if a term has no weight in `weights`, or a weight has no term.
+    Raises ConfigError for parts of other types, if terms share a name, if a term has no weight in
+    `weights`, or a weight has no term.
     """
 
     class_loss: ClassificationLoss
@@ -115,9 +118,28 @@ class Criterion:
     terms: tuple[LossTerm, ...] = TERMS
 
     def __post_init__(self) -> None:
+        for what, value, kind in (
+            ("class_loss", self.class_loss, ClassificationLoss),
+            ("costs", self.costs, MatchCosts),
+            ("weights", self.weights, LossWeights),
+        ):
+            if isinstance(value, type) or not isinstance(value, kind):
+                raise ConfigError(
+                    f"Criterion: {what} = {short(value)} ({type(value).__name__}); give a "
+                    f"{kind.__name__}, as in Criterion(model.class_loss, recipe.matching, "
+                    "recipe.loss)"
+                )
+        given: Any = self.terms
+        are_terms = isinstance(given, Sequence) and all(isinstance(e, LossTerm) for e in given)
+        if not are_terms or not given:
+            raise ConfigError(
+                f"Criterion: terms = {short(given)}; give a tuple of LossTerm, such as "
+                "(*setmatch.losses.TERMS, yours)"
+            )
         names = ["loss", *(term.name for term in self.terms)]
         twice = sorted(name for name, count in Counter(names).items() if count > 1)
-        assert not twice, f"loss terms need names of their own: {', '.join(twice)}"
+        if twice:
+            raise ConfigError(f"Criterion: several terms are called {', '.join(twice)}")
         used = {term.weight: self.weights.of(term.weight) for term in self.terms if term.weight}
         unused = sorted(self.weights.extra.keys() - used.keys())
         if unused:
@@ -142,12 +164,18 @@ class Criterion:
         ConfigError for boxes that are predicted in pixels; to see that, it waits for the device.
         """
         require_groups(groups)
-        num_images, num_logits = groups[0].predictions.logits.shape[1::2]
+        first = groups[0].predictions.logits
+        num_images, num_logits = first.shape[1::2]
         one_class = self.class_loss.num_logits(1)
-        require_targets(targets, num_images, num_logits - one_class + 1)
+        device = first.device
+        require_targets(targets, num_images, num_logits - one_class + 1, device)
+        if not isinstance(normalizer, LossNormalizer | None):
+            raise ConfigError(
+                f"a criterion takes a LossNormalizer of the step's targets, or None, but got "
+                f"{described(normalizer)}"
+            )
         if normalizer is None:
             require_fractions(groups)
-        device = groups[0].predictions.logits.device
         if normalizer is None:
             num_queries = groups[0].predictions.logits.shape[2] // groups[0].query_groups
             normalizer = LossNormalizer.of(targets, num_queries, device)

@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from setmatch.config import MatchCosts
+from setmatch.errors import ConfigError, short
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.ops.boxes import cxcywh_to_xyxy, generalized_iou
-from setmatch.structures.batch import Target
-from setmatch.structures.outputs import Assignment
+from setmatch.structures.batch import Target, require_targets
+from setmatch.structures.outputs import Assignment, Predictions
 
 INVALID_COST = 1e6  # replaces a non-finite cost; far above any real one
 
@@ -31,8 +32,20 @@ def match(
 
     Returns one Assignment per layer, sorted by image, then query. If an image has more targets than
     queries, the targets with the highest cost stay unmatched. Non-finite predictions are matched
-    last instead of raising, so that one bad image cannot end a run.
+    last instead of raising, so that one bad image cannot end a run. Raises ConfigError for
+    predictions of other shapes, another loss or costs, and DataError for targets that do not fit.
     """
+    Predictions(logits, cxcywh)  # which checks them
+    for what, value, kind in (
+        ("class_loss", class_loss, ClassificationLoss),
+        ("costs", costs, MatchCosts),
+    ):
+        if isinstance(value, type) or not isinstance(value, kind):
+            raise ConfigError(
+                f"match: {what} = {short(value)} ({type(value).__name__}); give a {kind.__name__}"
+            )
+    num_classes = logits.shape[-1] - class_loss.num_logits(1) + 1
+    require_targets(targets, logits.shape[1], num_classes, logits.device)
     return start_matching(logits, cxcywh, targets, class_loss, costs).assignments()
 
 

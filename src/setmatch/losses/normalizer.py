@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from setmatch.structures.batch import Target
+from setmatch.errors import ConfigError, short
+from setmatch.structures.batch import Target, require_targets
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,17 @@ class LossNormalizer:
     def of(
         cls, targets: Sequence[Target], num_queries: int, device: torch.device | str = "cpu"
     ) -> "LossNormalizer":
-        """Count the targets of some images. Sum `counts` over processes and micro-batches."""
+        """Count the targets of some images. Sum `counts` over processes and micro-batches.
+
+        Raises DataError for anything but a list of targets, and ConfigError without queries.
+        """
+        given: Any = targets
+        require_targets(targets, len(given) if isinstance(given, Sequence) else 0, None)
+        if not isinstance(num_queries, int) or num_queries < 1:
+            raise ConfigError(
+                f"LossNormalizer: num_queries = {short(num_queries)}; give the number of queries "
+                "of an image, such as model.num_queries"
+            )
         sizes = [len(target) for target in targets]
         matched = sum(min(size, num_queries) for size in sizes)
         counts = [sum(sizes), matched, len(sizes) * num_queries, len(sizes)]

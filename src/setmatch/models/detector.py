@@ -21,7 +21,7 @@ from setmatch.models.parameter_groups import (
 )
 from setmatch.postprocessing.detections import detections
 from setmatch.structures.attention import AttentionTrace
-from setmatch.structures.batch import Batch, Target, require_batch
+from setmatch.structures.batch import Batch, Target, require_batch, require_sizes
 from setmatch.structures.metadata import ModelCard
 from setmatch.structures.outputs import MaskDecoder, ModelOutput, PredictionGroup, Predictions
 
@@ -61,9 +61,29 @@ class Detector(nn.Module):
         self._parameter_groups: GroupParameters = backbone_and_rest
 
     def __call__(self, batch: Any, *others: Any, **named: Any) -> Any:
-        """Run `forward`, after checking that it gets a Batch; raises ConfigError if not."""
+        """Run `forward`, after checking that it gets a Batch that it can compute on.
+
+        Raises ConfigError if it is none, or is on another device or of another type than the
+        weights.
+        """
         require_batch(batch)
+        if not torch.compiler.is_compiling():
+            self._require_alike(batch.pixels)
         return super().__call__(batch, *others, **named)
+
+    def _require_alike(self, pixels: Float[Tensor, "B 3 H W"]) -> None:
+        weight = next(self.parameters(), pixels)
+        if weight.device != pixels.device:
+            raise ConfigError(
+                f"the batch is on {pixels.device}, and the model on {weight.device}; move the "
+                f"batch with batch.to({str(weight.device)!r})"
+            )
+        is_cast = torch.is_autocast_enabled(pixels.device.type)
+        if weight.is_floating_point() and weight.dtype != pixels.dtype and not is_cast:
+            raise ConfigError(
+                f"the images are {_name_of(pixels.dtype)}, and the weights of the model "
+                f"{_name_of(weight.dtype)}; convert the images, or compute under torch.autocast"
+            )
 
     def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> tuple[PredictionGroup, ...]:
         """Return groups of predictions, "main" first; the same type in training and evaluation.
@@ -106,7 +126,10 @@ class Detector(nn.Module):
 
         `batch` is on the model's device; `sizes_px` are the (height, width) of the originals.
         Padding changes no detection: where the model would let it, images are run one by one.
+        Raises ConfigError for another batch, or sizes that do not belong to it.
         """
+        require_batch(batch)
+        require_sizes(sizes_px, len(batch.pixels))
         if batch.padded and not self.hides_padding:
             alone = zip(batch.one_by_one(), sizes_px, strict=True)
             return _joined([self.detect(image, [size_px]) for image, size_px in alone])
@@ -149,6 +172,10 @@ class Detector(nn.Module):
     def undecayed(self) -> Set[int]:
         """Return the `id` of each parameter without weight decay."""
         return frozenset()
+
+
+def _name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _joined(outputs: Sequence[ModelOutput]) -> ModelOutput:

@@ -10,6 +10,7 @@ from torch import Tensor
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.ops.boxes import cxcywh_to_xyxy
 from setmatch.ops.mask_resize import resize_masks
+from setmatch.structures.batch import require_sizes
 from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import Categories
 from setmatch.structures.outputs import Predictions
@@ -28,10 +29,11 @@ def detections(
 
     `sizes_px` holds the (height, width) of each original image. Boxes are in pixels of that image,
     float32, on the CPU and not clipped. There is no threshold and no non-maximum suppression
-    (arXiv 2005.12872, section 3). Equal scores keep the order of the queries.
+    (arXiv 2005.12872, section 3). Equal scores keep the order of the queries. Raises ConfigError
+    for sizes that are not one (height, width) for each image.
     """
     cxcywh = predictions.cxcywh[layer].float()
-    assert len(sizes_px) == cxcywh.shape[0], "one size per image of the batch"
+    require_sizes(sizes_px, cxcywh.shape[0])
     decoded = class_loss.decode(predictions.logits[layer].float())
     score, order = decoded.score.sort(dim=1, descending=True, stable=True)
     class_index = decoded.class_index.gather(1, order)

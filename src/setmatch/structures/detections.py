@@ -14,8 +14,16 @@ from torch import Tensor
 from setmatch.argument_types import checked
 from setmatch.errors import ConfigError, DataError, ExtraMissingError, short
 from setmatch.structures.detection_arrays import coco_rows
+from setmatch.structures.detection_checks import (
+    class_indices_of,
+    require_detection_parts,
+    require_result_row,
+    require_score,
+    unsound,
+)
 from setmatch.structures.metadata import Categories
 from setmatch.structures.packed_masks import PackedMasks
+from setmatch.structures.tensor_checks import described
 
 if TYPE_CHECKING:
     import pandas
@@ -45,7 +53,8 @@ class Detections:
 
     `masks` have the size of that image; None from a model without a mask head. Iterating gives a
     `Detection` for each; so does a number in brackets. A slice, or a list, array or tensor (numbers
-    or booleans) in brackets gives these detections.
+    or booleans) in brackets gives these detections. Raises DataError for other types, shapes or
+    devices; no value is read: what an engine detects is checked once (`unsound`).
     """
 
     xyxy_px: Float[Tensor, "N 4"]
@@ -54,6 +63,9 @@ class Detections:
     categories: Categories
     size_px: tuple[int, int]  # height, width of the original image
     masks: PackedMasks | None = None
+
+    def __post_init__(self) -> None:
+        require_detection_parts(self)
 
     def __len__(self) -> int:
         return self.scores.shape[0]
@@ -110,9 +122,13 @@ class Detections:
         return torch.from_numpy(given.astype(np.int64))
 
     def above(self, threshold: float | Float[Tensor, " C"]) -> Self:
-        """Return the detections with a score above `threshold`, or above that of their class."""
-        if isinstance(threshold, Tensor):
+        """Return the detections with a score above `threshold`, or above that of their class.
+
+        Raises ConfigError for anything but a score, or a tensor of one for each class.
+        """
+        if isinstance(threshold, Tensor) and threshold.shape == (len(self.categories),):
             return self._chosen(self.scores > threshold[self.classes])
+        require_score("above", "threshold", threshold, f" or a tensor of {len(self.categories)}")
         return self._chosen(self.scores > threshold)
 
     @checked
@@ -122,8 +138,9 @@ class Detections:
         """Return the detections of the given `classes` (default: all) that score above `score`.
 
         A class is a name or a class index. Raises ConfigError for a class that the model does not
-        have.
+        have, or a score that is not between 0 and 1.
         """
+        require_score("filter", "score", score)
         keep = self.scores > score
         if classes is not None:
             wanted = [classes] if isinstance(classes, str | int | Integral) else classes
@@ -157,16 +174,20 @@ class Detections:
     ) -> Self:
         """Read the result of `to_dicts`, or COCO results of one image, in any order.
 
-        Raises KeyError for a category id that is not in `categories`.
+        Raises DataError for rows without a box, score or category id, values that are none, and an
+        id that is not in `categories`.
         """
-        class_index_of = {
-            category_id: class_index for class_index, category_id in enumerate(categories.ids)
-        }
+        rows_given: Any = rows
+        if not isinstance(rows_given, Sequence) or isinstance(rows_given, str):
+            raise DataError(f"from_dicts: got {described(rows)}; give a list of dictionaries")
+        for number, row in enumerate(rows_given):
+            require_result_row(number, row)
         xywh = torch.tensor([each["bbox"] for each in rows], dtype=torch.float64).reshape(-1, 4)
         return cls._sorted(
+            "from_dicts",
             torch.cat([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], dim=1),
             torch.tensor([each["score"] for each in rows]),
-            torch.tensor([class_index_of[each["category_id"]] for each in rows], dtype=torch.int64),
+            class_indices_of([each["category_id"] for each in rows], categories),
             categories,
             size_px,
         )
@@ -189,16 +210,22 @@ class Detections:
     ) -> Self:
         """Read one image's output of a torchvision detector whose labels are category ids.
 
-        Raises KeyError for a label that is not in `categories`.
+        Raises DataError for another output, and for a label that is not in `categories`.
         """
-        class_index_of = {
-            category_id: class_index for class_index, category_id in enumerate(categories.ids)
-        }
-        class_indices = [class_index_of[label] for label in output["labels"].tolist()]
+        given: Any = output
+        names = ("boxes", "scores", "labels")
+        if not isinstance(given, Mapping) or not all(
+            isinstance(given.get(name), Tensor) for name in names
+        ):
+            raise DataError(
+                f"from_torchvision: got {described(output)}; give a dictionary of the tensors "
+                "boxes, scores and labels"
+            )
         return cls._sorted(
+            "from_torchvision",
             output["boxes"].cpu(),
             output["scores"].cpu(),
-            torch.tensor(class_indices, dtype=torch.int64),
+            class_indices_of(output["labels"].tolist(), categories),
             categories,
             size_px,
         )
@@ -253,17 +280,15 @@ class Detections:
 
         Raises DataError if confidences or class indices are missing, or an index is no class.
         """
-        if detections.class_id is None or detections.confidence is None:
-            raise DataError("these detections have no class_id or no confidence, which are needed")
-        class_indices = torch.as_tensor(np.asarray(detections.class_id, dtype=np.int64))
-        known = (class_indices >= 0) & (class_indices < len(categories))
-        if not bool(known.all()):
-            unknown = class_indices[~known][0].item()
-            raise DataError(f"class_id {unknown}: class indices are 0 to {len(categories) - 1}")
+        wanted = ("xyxy", "confidence", "class_id")
+        missing = [name for name in wanted if getattr(detections, name, None) is None]
+        if missing:
+            raise DataError(f"these detections have no {missing[0]}, which is needed")
         return cls._sorted(
+            "from_supervision",
             torch.as_tensor(np.asarray(detections.xyxy)).reshape(-1, 4),
             torch.as_tensor(np.asarray(detections.confidence)),
-            class_indices,
+            torch.as_tensor(np.asarray(detections.class_id, dtype=np.int64)),
             categories,
             size_px,
         )
@@ -271,13 +296,16 @@ class Detections:
     @classmethod
     def _sorted(
         cls,
+        source: str,
         xyxy_px: Tensor,
         scores: Tensor,
         classes: Tensor,
         categories: Categories,
         size_px: tuple[int, int],
     ) -> Self:
+        given = cls(xyxy_px.float(), scores.float(), classes, categories, size_px)
+        problem = unsound(given)
+        if problem:
+            raise DataError(f"{source}: {problem}")
         order = scores.argsort(descending=True, stable=True)
-        return cls(
-            xyxy_px[order].float(), scores[order].float(), classes[order], categories, size_px
-        )
+        return given[order]

@@ -1,6 +1,6 @@
 """What a model needs beside its weights: classes, preprocessing, model card."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Any
@@ -17,7 +17,9 @@ class Categories:
     """The classes of a model or data set: class index i has the name `names[i]` and id `ids[i]`.
 
     The name is None for an unused index, as in the published COCO weights. `stuff` holds the
-    indices of uncountable classes, such as sky and grass; all others are things.
+    indices of uncountable classes, such as sky and grass; all others are things. Raises ConfigError
+    for ids that are not whole numbers or that repeat, names that are no texts, and lists of unequal
+    length.
     """
 
     ids: tuple[int, ...]
@@ -25,19 +27,43 @@ class Categories:
     stuff: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
-        are_lists = all(isinstance(each, Sequence) for each in (self.ids, self.names))
+        given = (self.ids, self.names)
+        are_lists = all(isinstance(each, Sequence) and not isinstance(each, str) for each in given)
         if not are_lists or len(self.ids) != len(self.names):
             raise ConfigError(
                 f"Categories: ids {short(self.ids)} and names {short(self.names)}; give a tuple of "
                 'each, equally long, such as (1, 2) and ("cat", "dog")'
             )
-        assert self.stuff <= set(range(len(self.ids))), "stuff holds class indices"
+        if not all(isinstance(each, Integral) for each in self.ids):
+            raise ConfigError(f"Categories: ids {short(self.ids)}; each is a whole number")
+        if len(set(self.ids)) < len(self.ids):
+            raise ConfigError(f"Categories: ids {short(self.ids)}; each class has an id of its own")
+        if not all(isinstance(each, str | None) for each in self.names):
+            raise ConfigError(f"Categories: names {short(self.names)}; each is a text or None")
+        stuff: Any = self.stuff
+        are_indices = isinstance(stuff, Set | Sequence) and not isinstance(stuff, str)
+        count = len(self.ids)
+        if not are_indices or not all(
+            isinstance(each, Integral) and 0 <= int(each) < count for each in stuff
+        ):
+            raise ConfigError(
+                f"Categories: stuff {short(stuff)}; give a set of class indices from 0 to "
+                f"{count - 1}, not ids"
+            )
+        object.__setattr__(self, "ids", tuple(self.ids))
+        object.__setattr__(self, "names", tuple(self.names))
+        object.__setattr__(self, "stuff", frozenset(stuff))
 
     def __len__(self) -> int:
         return len(self.names)
 
     def name(self, class_index: int) -> str:
-        """Return the name of a class; "class ID" for an unused index."""
+        """Return the name of a class; "class ID" for an unused index.
+
+        Raises ConfigError for an index that there is not.
+        """
+        if not 0 <= class_index < len(self.names):
+            raise ConfigError(f"class {class_index}: class indices are 0 to {len(self) - 1}")
         return self.names[class_index] or f"class {self.ids[class_index]}"
 
     def indices_of(self, wanted: str | int) -> list[int]:

@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from setmatch.errors import ConfigError, diverged, short
+from setmatch.errors import ConfigError, DataError, diverged, short
 from setmatch.inference.engines.base import Engine
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.detector import Detector
 from setmatch.structures.batch import Batch
+from setmatch.structures.detection_checks import unsound
 from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import ModelCard
 from setmatch.structures.outputs import ModelOutput
@@ -71,7 +72,7 @@ class EagerEngine(Engine):
         """
         with torch.inference_mode():
             output = in_evaluation_mode(self.detector).detect(batch.to(self.device), sizes_px)
-        require_finite(output.detections)
+        require_sound(output.detections)
         return output
 
 
@@ -119,9 +120,12 @@ def evaluation_copy(model: Detector) -> Detector:
         ) from None
 
 
-def require_finite(detections: Sequence[Detections]) -> None:
-    """Raise WeightsError if a score or box is not finite."""
-    if not all(
-        each.scores.isfinite().all() and each.xyxy_px.isfinite().all() for each in detections
-    ):
-        raise diverged("scores or boxes")
+def require_sound(detections: Sequence[Detections]) -> None:
+    """Raise WeightsError if a score or box is not finite, DataError for other wrong values."""
+    for each in detections:
+        problem = unsound(each)
+        if problem is None:
+            continue
+        if not (each.scores.isfinite().all() and each.xyxy_px.isfinite().all()):
+            raise diverged("scores or boxes")
+        raise DataError(f"{problem}; this is what the model's detect returned")

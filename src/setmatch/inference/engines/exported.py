@@ -7,7 +7,7 @@ import torch
 
 from setmatch.errors import ConfigError
 from setmatch.inference.engines.base import Engine
-from setmatch.inference.engines.eager import require_finite
+from setmatch.inference.engines.eager import require_sound
 from setmatch.inference.engines.exported_card import unknown_loss
 from setmatch.inference.engines.session import Session, output_names
 from setmatch.losses.classification import CLASSIFICATION_LOSSES, ClassificationLoss
@@ -67,7 +67,7 @@ class ExportedEngine(Engine):
         """
         predictions = self.predict(batch)
         found = detections(predictions, self.class_loss, self.card.categories, sizes_px)
-        require_finite(found)
+        require_sound(found)
         return ModelOutput(found, predictions)
 
     def predict(self, batch: Batch) -> Predictions:

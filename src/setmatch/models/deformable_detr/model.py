@@ -57,7 +57,7 @@ class DeformableDETR(SamplingDetector):
         Raises DataError in training for targets that are missing or of unknown classes.
         """
         if self.training:
-            require_targets(targets, len(batch.pixels), self.num_classes)
+            require_targets(targets, len(batch.pixels), self.num_classes, batch.pixels.device)
         memory = self.encoder(self.feature_levels(batch), batch)
         queries = self.queries(memory)
         query_mask = QueryAttentionMask.in_order(queries.content, queries.real)

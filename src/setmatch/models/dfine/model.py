@@ -57,7 +57,7 @@ class DFineDetector(SamplingDetector):
         if not self.training:
             refined = self.decoder(content, cxcywh, memory, query_mask)
             return _groups(refined, proposals.real, ("main", "start"))[:1]
-        require_targets(targets, len(batch.pixels), self.denoising.num_classes)
+        require_targets(targets, len(batch.pixels), self.denoising.num_classes, batch.pixels.device)
         noised = self.denoising(targets)
         both = self.decoder(
             torch.cat([noised.content.to(content.dtype), content], dim=1),

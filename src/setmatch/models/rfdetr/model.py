@@ -72,7 +72,7 @@ class RFDETRDetector(SamplingDetector):
         Raises DataError in training for targets that are missing or of unknown classes.
         """
         if self.training:
-            require_targets(targets, len(batch.pixels), self.num_classes)
+            require_targets(targets, len(batch.pixels), self.num_classes, batch.pixels.device)
         memory = self.encoder(self.feature_levels(batch), batch)
         proposals = self.queries(memory)
         groups, real = proposals.groups, proposals.real

@@ -55,7 +55,7 @@ class RTDetrDetector(SamplingDetector):
         if not self.training:
             logits, boxes, _ = self.decoder(content, cxcywh, memory, query_mask)
             return (PredictionGroup("main", Predictions(only_real(logits, real), boxes)),)
-        require_targets(targets, len(batch.pixels), self.denoising.num_classes)
+        require_targets(targets, len(batch.pixels), self.denoising.num_classes, batch.pixels.device)
         noised = self.denoising(targets)
         logits, boxes, _ = self.decoder(
             torch.cat([noised.content.to(content.dtype), content], dim=1),

@@ -70,7 +70,7 @@ class SetMatchDetector(SamplingDetector):
         if not self.training:
             logits, boxes, content = self.decoder(content, cxcywh, memory, query_mask)
             return (self._main(logits, boxes, content, proposals, memory, finest),)
-        require_targets(targets, len(batch.pixels), self.denoising.num_classes)
+        require_targets(targets, len(batch.pixels), self.denoising.num_classes, batch.pixels.device)
         noised = self.denoising(targets)
         logits, boxes, content = self.decoder(
             torch.cat([noised.content.to(content.dtype), content], dim=1),
