@@ -81,8 +81,8 @@ def test_models_lists_every_model_in_one_line(capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["trian", "data"], 'Did you mean "train"?'),
-        (["train", "data", "--out", "run", "--weigths", "x"], "Did you mean --weights?"),
+        (["trian", "data"], "did you mean train?"),
+        (["train", "data", "--out", "run", "--weigths", "x"], "did you mean --weights?"),
         (["train", "data"], "--out"),
         (["train", "--out", "run"], "DATA"),
         (["predict", "--out", "o"], "predict: MODEL is missing: Trained model"),

@@ -294,7 +294,7 @@ def test_an_image_without_detections_names_the_best_one(
     open_page: OpenPage, pages: dict[str, Path]
 ):
     page = ready(open_page, pages["no_detections"])
-    assert "detects nothing with a score above 50%" in page.inner_text("#verdict")
+    assert "detects nothing with a score above 70%" in page.inner_text("#verdict")
     assert "The best one is" in page.inner_text("#list")
 
 

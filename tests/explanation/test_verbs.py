@@ -121,3 +121,11 @@ def test_sm_explain_is_the_function(saved: Path):
     explanation = sm.explain(sm.load(saved / "model"), saved / "street.png", threshold=0.3)
     assert (explanation.name, explanation.threshold) == ("street.png", 0.3)
     assert len(explanation.detections) == len(explanation.queries)
+
+
+def test_explain_shows_what_predict_detects_by_default():
+    """Both take the model's own threshold."""
+    model = known_setmatch()
+    assert sm.explain(model, gray_image()).threshold == model.default_threshold
+    with pytest.raises(sm.SetmatchError, match="threshold = 50; give a score"):
+        sm.explain(model, gray_image(), threshold=50)

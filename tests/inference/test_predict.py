@@ -247,3 +247,19 @@ def test_a_video_is_refused_with_the_function_that_reads_it(tmp_path: Path):
     (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + b"\0" * 100)
     with pytest.raises(DataError, match=r"clip\.mp4: is a video; call .*predict_video\(model, "):
         predict(RedFinder(), tmp_path / "clip.mp4")
+
+
+@pytest.mark.parametrize("wanted", ["red", 0, ["red"], [0], "0"])
+def test_one_class_is_chosen_by_its_name_or_index(wanted: Any):
+    """A name alone is no list of letters."""
+    image = red_box_image(128, 192, (64, 32, 128, 96))
+    assert len(predict(RedFinder(), image, threshold=0.5, classes=wanted)) == 1
+    assert len(predict(RedFinder(), image, threshold=0.5, classes=[])) == 0
+
+
+def test_a_threshold_that_is_no_score_is_named():
+    image = red_box_image(64, 96, (32, 16, 64, 48))
+    with pytest.raises(ConfigError, match=r"^threshold = 50: scores"):
+        predict(RedFinder(), image, threshold=50)
+    with pytest.raises(ConfigError, match=r"^segment_threshold = 50: scores"):
+        predict(RedFinder(), image, segment_threshold=50)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from io import TextIOWrapper
 from typing import TextIO
 
-from cyclopts import App, CycloptsError, MissingArgumentError
+from cyclopts import App, CycloptsError
 
 import setmatch
 from setmatch.cli.ablate import ablate
@@ -27,6 +27,7 @@ from setmatch.cli.demo import demo
 from setmatch.cli.evaluate import evaluate
 from setmatch.cli.explain import explain
 from setmatch.cli.export import export
+from setmatch.cli.grammar import by_place, said
 from setmatch.cli.list_models import models
 from setmatch.cli.predict import predict
 from setmatch.cli.push import push
@@ -70,9 +71,6 @@ VERBS: tuple[Callable[..., None], ...] = (  # in the order in which they are use
     ablate,
     tune,
 )
-MODEL_FIRST = (
-    *("evaluate", "predict", "serve", "export", "push", "explain", "queries", "convert-weights"),
-)
 app.register_install_completion_command(
     help="Let the shell (bash, zsh or fish) complete commands and options with the Tab key.",
     sort_key=len(VERBS),
@@ -93,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         tokens = _limit_pixels(_import_modules([t for t in tokens if t != "--debug"]))
         tokens = _trust_files(_accept_licenses(tokens))
-        tokens = _model_first(tokens)
+        tokens = by_place(app, tokens)
         app(tokens, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except BrokenPipeError:
@@ -169,39 +167,12 @@ def _take(option: str, tokens: list[str]) -> tuple[list[str], list[str]]:
     return values, rest
 
 
-def _model_first(tokens: list[str]) -> list[str]:
-    """Put the model of `--model MODEL` first, in the verbs that run a trained model."""
-    verb, *rest = tokens or [""]
-    if verb not in MODEL_FIRST:
-        return tokens
-    for place, token in enumerate(rest):
-        option, equals, value = token.partition("=")
-        if option == "--model":
-            model, after = ([value], place + 1) if equals else (rest[place + 1 :][:1], place + 2)
-            if model in ([], [""]):
-                raise ConfigError(f"{verb}: --model needs a value (see setmatch {verb} --help)")
-            return [verb, *model, *rest[:place], *rest[after:]]
-    return tokens
-
-
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"
-    if isinstance(error, MissingArgumentError) and error.command_chain:
-        return _missing_argument(error.command_chain[0], error)
+    if isinstance(error, CycloptsError) and (sentence := said(app, error)) is not None:
+        return sentence
     return " ".join(str(error).split())
-
-
-def _missing_argument(verb: str, error: MissingArgumentError) -> str:
-    """Return which argument is missing, and its help text."""
-    missing = error.argument
-    assert missing is not None, "cyclopts sets the argument of this error"
-    arguments = app[verb].assemble_argument_collection(parse_docstring=True)
-    meaning = next(each.parameter.help for each in arguments if each.name == missing.name)
-    given = error.keyword or any(token.keyword for token in missing.tokens)
-    lacks = "needs a value" if given else "is missing"
-    text = " ".join((meaning or "").split())
-    return f"{verb}: {missing.name} {lacks}: {text} (see setmatch {verb} --help)"
 
 
 def _warn(

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from setmatch.cli.export import size_px_of
-from setmatch.cli.options import Required, Split
+from setmatch.cli.options import Required, Rounds, Split
 from setmatch.errors import ConfigError
 from setmatch.files.writing import require_file
 
@@ -16,7 +16,7 @@ def benchmark(
     size: str = "dynamic",
     data: str | None = None,
     split: Split = "val",
-    rounds: int = 20,
+    rounds: Rounds = 10,
     json: Path | None = None,
     html: Path | None = None,
 ) -> None:
@@ -45,8 +45,6 @@ def benchmark(
         image of 480x640 as usual.
     data
         Data set to measure AP on: a folder, a YOLO data.yaml, or a COCO JSON file.
-    rounds
-        Number of turns of each model.
     json
         Write the results to this JSON file.
     html

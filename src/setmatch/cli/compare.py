@@ -4,7 +4,16 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from setmatch.cli.options import Boxes, Device, EngineName, Format, Required, Split, Workers
+from setmatch.cli.options import (
+    Boxes,
+    Device,
+    EngineName,
+    Format,
+    Required,
+    Rounds,
+    Split,
+    Workers,
+)
 from setmatch.files.writing import require_file
 
 
@@ -14,7 +23,7 @@ def compare(
     split: Split = "val",
     json: Path | None = None,
     html: Path | None = None,
-    rounds: int = 10,
+    rounds: Rounds = 10,
     batch_size: int = 4,
     short_side_px: int = 800,
     workers: Workers = "auto",
@@ -46,8 +55,6 @@ def compare(
         Write the results to this JSON file.
     html
         Write an HTML page to this file.
-    rounds
-        Number of times each model is timed. The result is the median.
     batch_size
         Images per batch for throughput. Latency is for one image.
     short_side_px

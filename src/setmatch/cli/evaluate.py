@@ -10,6 +10,7 @@ from setmatch.cli.options import (
     EngineName,
     Format,
     Overlap,
+    SegmentThreshold,
     Split,
     Tiles,
     Workers,
@@ -25,7 +26,7 @@ def evaluate(
     json: Path | None = None,
     detections: Path | None = None,
     report: Path | None = None,
-    segment_threshold: float | None = None,
+    segment_threshold: SegmentThreshold = None,
     tiles: Tiles = None,
     overlap: Overlap = 0.2,
     batch_size: BatchSize = 4,
@@ -48,18 +49,15 @@ def evaluate(
     Parameters
     ----------
     model
-        Trained model: a run folder, a weights file, a name with weights (see `setmatch models`),
-        or a hub id. Or saved
-        detections: a JSON file written by evaluate or predict, or COCO results. Comes first, or as
-        --model.
+        Trained model: a run folder, a weights file, a name with weights (see `setmatch models`), or
+        a hub id. Or saved detections: a JSON file written by evaluate or predict, or COCO results.
+        It is the first argument, or the value of --model.
     json
         Write the metrics to this JSON file.
     detections
         Write all detections to this JSON file, as COCO results.
     report
         Write an HTML report to this file: kinds of error, PR curves, thresholds, worst images.
-    segment_threshold
-        Minimum score of a segment in panoptic results. Defaults to the model's own.
     """
     from rich.console import Console
 

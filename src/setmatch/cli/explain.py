@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from setmatch.cli.options import Device, Model, Repeatable
+from setmatch.cli.options import Device, Model, Repeatable, Threshold
 
 
 def explain(
@@ -14,7 +14,7 @@ def explain(
     out: Path | None = None,
     png: Path | None = None,
     point: Annotated[tuple[str, ...], Repeatable] = (),
-    threshold: float = 0.5,
+    threshold: Threshold = None,
     device: Device = "auto",
 ) -> None:
     """Show what a model looks at when it detects the objects of an image.
@@ -25,7 +25,7 @@ def explain(
         setmatch explain detr_r50 street.jpg --png figures --point 320,200
 
     The page and the figures show the attention of the object query behind each detection, layer by
-    layer. Give --out, --png, or both.
+    layer. Give --out, --png, or both. The page can change the threshold.
 
     Parameters
     ----------
@@ -38,8 +38,6 @@ def explain(
     point
         Point whose encoder attention encoder.png shows, in pixels of the image, for example
         --point 320,200. Repeatable. Defaults to the centers of the best detections.
-    threshold
-        Minimum score of the detections shown. The page can change it.
     """
     from setmatch.distributed import init_distributed
     from setmatch.explanation.explain import explain

@@ -38,6 +38,35 @@ Model = Annotated[
         "models`), or a hub id. It is the first argument, or the value of --model."
     ),
 ]
+TrainedModel = Annotated[
+    str | None,
+    Parameter(
+        help="Model to train: a preset (see `setmatch models`), or a function of your own as "
+        "package.module:factory. Defaults to the preset of --recipe or --weights, otherwise "
+        "setmatch_n (with masks, setmatch_n_panoptic). Uses the recipe of the same name, if any."
+    ),
+]
+Weights = Annotated[
+    str | None,
+    Parameter(
+        help='Initial weights: a published name, a run folder, a weights file, "imagenet" '
+        '(backbone only) or "none" (random). Defaults to what the recipe says.'
+    ),
+]
+Threshold = Annotated[
+    float | None,
+    Parameter(
+        help="Minimum score (confidence) of a detection. Defaults to 0.7 for detr_* models and 0.5 "
+        "for all others."
+    ),
+]
+SegmentThreshold = Annotated[
+    float | None,
+    Parameter(help="Minimum score of a segment in panoptic results. Defaults to the model's own."),
+]
+Rounds = Annotated[
+    int, Parameter(help="Number of times each model is timed, in turn. The result is the median.")
+]
 Settings = Annotated[
     tuple[str, ...],
     Parameter(
@@ -67,7 +96,7 @@ Workers = Annotated[
 EngineName = Annotated[
     Literal["auto", "eager", "compiled", "onnxruntime", "openvino"] | None,
     Parameter(
-        help="What runs the model. eager is PyTorch itself, and the default for weights; "
+        help="What runs the model. eager is PyTorch itself, which runs weights by default; "
         "onnxruntime, openvino and compiled run on the CPU, from a file that is exported and "
         "verified on first use; auto measures all installed ones once and takes the fastest."
     ),

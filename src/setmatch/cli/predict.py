@@ -15,6 +15,7 @@ from setmatch.cli.options import (
     Model,
     Overlap,
     Required,
+    SegmentThreshold,
     Switch,
     Tiles,
 )
@@ -36,7 +37,7 @@ def predict(
     *sources: Annotated[str, Required],
     out: Path,
     threshold: float | Literal["best"] | None = None,
-    segment_threshold: float | None = None,
+    segment_threshold: SegmentThreshold = None,
     classes: str | None = None,
     batch_size: BatchSize = 4,
     no_images: Switch = False,
@@ -85,8 +86,6 @@ def predict(
         Minimum score (confidence) of a detection. Defaults to 0.7 for detr_* models and 0.5 for all
         others. "best" uses, for each class, the threshold with the highest F1 on the validation
         split.
-    segment_threshold
-        Minimum score of a segment in panoptic results. Defaults to the model's own.
     classes
         Keep only these classes: names or class indices, separated by commas.
     no_images

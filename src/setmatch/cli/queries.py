@@ -12,6 +12,7 @@ from setmatch.cli.options import (
     Model,
     Repeatable,
     Split,
+    Threshold,
     Workers,
 )
 from setmatch.files.writing import require_folder
@@ -25,7 +26,7 @@ def queries(
     out: Path,
     split: Split = "val",
     query: Annotated[tuple[int, ...], Repeatable] = (),
-    threshold: float = 0.5,
+    threshold: Threshold = None,
     batch_size: BatchSize = 4,
     workers: Workers = "auto",
     device: Device = "auto",
@@ -49,8 +50,6 @@ def queries(
         as a dot) and queries.json (statistics).
     query
         Show this query, counted from 0. Repeatable. Defaults to the 20 that detect most.
-    threshold
-        Minimum score of a detection to count.
     """
     from setmatch.data.open import open_dataset
     from setmatch.distributed import init_distributed

@@ -5,7 +5,16 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from setmatch.cli.options import Boxes, Data, Device, Format, Settings, Switch
+from setmatch.cli.options import (
+    Boxes,
+    Data,
+    Device,
+    Format,
+    Settings,
+    Switch,
+    TrainedModel,
+    Weights,
+)
 
 
 def train(
@@ -13,8 +22,8 @@ def train(
     /,
     *,
     out: Path,
-    model: str | None = None,
-    weights: str | None = None,
+    model: TrainedModel = None,
+    weights: Weights = None,
     recipe: str | None = None,
     set_: Settings = (),
     epochs: int | None = None,
@@ -51,13 +60,6 @@ def train(
     ----------
     out
         Folder for the run: weights, checkpoints, logs and the complete recipe.
-    model
-        Model to train: a preset (see `setmatch models`), or a function of your own as
-        package.module:factory. Defaults to the preset of --recipe or --weights, otherwise
-        setmatch_n (with --task, setmatch_n_panoptic). Uses the recipe of the same name, if any.
-    weights
-        Initial weights: a published name, a run folder, a weights file, "imagenet" (backbone only)
-        or "none" (random). Defaults to what the recipe says.
     recipe
         Training recipe: a YAML file, or the name of a recipe that comes with setmatch.
     epochs

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from setmatch.cli.options import Boxes, Data, Device, Format, Settings
+from setmatch.cli.options import Boxes, Data, Device, Format, Settings, TrainedModel, Weights
 
 Searches = Annotated[
     tuple[str, ...],
@@ -18,12 +18,12 @@ def tune(
     /,
     *,
     out: Path,
-    model: str | None = None,
+    model: TrainedModel = None,
     trials: int = 20,
     minutes: float | None = None,
     search: Searches = (),
     epochs: int | None = None,
-    weights: str | None = None,
+    weights: Weights = None,
     recipe: str | None = None,
     set_: Settings = (),
     device: Device = "auto",
@@ -46,8 +46,6 @@ def tune(
     ----------
     out
         Folder for the search: a run for each trial, best.yaml and tune.html.
-    model
-        Model to train, as for setmatch train.
     trials
         Number of trials, with those that are in --out already.
     minutes
@@ -59,8 +57,6 @@ def tune(
         these to others.
     epochs
         Train each trial for this many epochs. Defaults to what the recipe says.
-    weights
-        Initial weights, as for setmatch train.
     recipe
         Recipe to search around: a YAML file, or the name of a recipe that comes with setmatch.
     """

@@ -20,6 +20,7 @@ from setmatch.inference.engines.eager import as_engine, evaluation_copy
 from setmatch.models.detector import Detector
 from setmatch.postprocessing.detections import detections
 from setmatch.structures.batch import Batch
+from setmatch.structures.detection_checks import require_score
 
 
 @dataclass(frozen=True)
@@ -51,19 +52,21 @@ class Explanation(ExplainedImage):
 
 @checked_except("model")
 def explain(
-    model: Detector, image: str | Path | Image.Image, *, threshold: float = 0.5
+    model: Detector, image: str | Path | Image.Image, *, threshold: float | None = None
 ) -> Explanation:
     """Detect the objects of an image, a file or a Pillow image, and record the attention.
 
-    The detections equal those of `predict`. Raises DataError if the image cannot be read,
+    The detections equal those of `predict`, and so does the default threshold, the model's own.
+    Raises DataError if the image cannot be read,
     ConfigError if the threshold is out of range, or the model has no attention or is exported, and
     WeightsError if the model's outputs are not finite.
     """
     if not isinstance(model, nn.Module):
         as_engine(model)  # raises for what is no model at all
         raise ConfigError("an exported model has no attention to show; explain the run it is from")
-    if not 0 <= threshold <= 1:
-        raise ConfigError(f"threshold = {threshold}: scores are between 0 and 1")
+    if threshold is None:
+        threshold = model.default_threshold
+    require_score("explain", "threshold", threshold)
     if isinstance(image, Image.Image):
         name, pixels = "image", from_pillow(image)
     elif Path(image).is_file():

@@ -23,6 +23,7 @@ from setmatch.inference.engines.eager import EagerEngine, as_engine
 from setmatch.inference.progress import progress_bar
 from setmatch.models.detector import Detector
 from setmatch.postprocessing.query_predictions import query_predictions
+from setmatch.structures.detection_checks import require_score
 from setmatch.structures.metadata import ModelCard
 
 log = logging.getLogger("setmatch")
@@ -32,7 +33,7 @@ def study_queries(
     model: Detector | Engine,
     dataset: DetectionDataset,
     *,
-    threshold: float = 0.5,
+    threshold: float | None = None,
     batch_size: int = 4,
     workers: Workers = "auto",
     progress: bool = False,
@@ -40,16 +41,17 @@ def study_queries(
     """Run a model on every image of a data set, and keep the predictions of each query.
 
     Annotations are not used. A few images that cannot be read are left out, which a warning of
-    "setmatch" says; more raise DataError.
-    Raises ConfigError if the threshold or batch size is out of range or the model has no object
-    queries, and WeightsError if its outputs are not finite.
+    "setmatch" says; more raise DataError. The default threshold is the model's own, as in
+    `predict`. Raises ConfigError if the threshold or batch size is out of range or the model has no
+    object queries, and WeightsError if its outputs are not finite.
     """
-    if not 0 <= threshold <= 1:
-        raise ConfigError(f"threshold = {threshold}: scores are between 0 and 1")
     if batch_size < 1:
         raise ConfigError(f"batch_size = {batch_size}: a batch holds at least one image")
     engine = as_engine(model)
     require_queries(engine)
+    if threshold is None:
+        threshold = engine.default_threshold
+    require_score("queries", "threshold", threshold)
     batches = evaluation_batches(
         dataset, engine.card.preprocessing, batch_size=batch_size, workers=workers
     )

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Literal, Protocol, Self
 
 from setmatch.errors import ConfigError
@@ -48,12 +49,12 @@ class PredictOptions:
         threshold: ScoreThreshold,
         segment_threshold: float | None,
         batch: int,
-        classes: Sequence[str | int] | None = None,
+        classes: str | int | Sequence[str | int] | None = None,
     ) -> Self:
         """Return the options with the model's own threshold for None, and its best for "best".
 
-        `classes` are names or class indices. Raises ConfigError if a value is out of range, or the
-        model has no best thresholds or no such class.
+        `classes` are names or class indices, or one of them. Raises ConfigError if a value is out
+        of range, or the model has no best thresholds or no such class.
         """
         if isinstance(threshold, str):
             least: float | tuple[float, ...] = _best_thresholds(engine, threshold)
@@ -62,8 +63,9 @@ class PredictOptions:
         options = cls(least, segment_threshold, batch)
         if classes is None:
             return options
+        wanted = [classes] if isinstance(classes, str | int | Integral) else classes
         of = engine.card.categories.indices_of
-        return replace(options, classes=frozenset(index for each in classes for index in of(each)))
+        return replace(options, classes=frozenset(index for each in wanted for index in of(each)))
 
     def thresholds(self, count: int) -> tuple[float, ...]:
         """Return the threshold of each of `count` classes, which no score exceeds if left out."""
@@ -74,9 +76,10 @@ class PredictOptions:
         )
 
     def __post_init__(self) -> None:
-        for threshold in (self.threshold, self.segment_threshold):
-            if isinstance(threshold, float | int) and not 0 <= threshold <= 1:
-                raise ConfigError(f"threshold = {threshold}: scores are between 0 and 1")
+        for name in ("threshold", "segment_threshold"):
+            least = getattr(self, name)
+            if isinstance(least, float | int) and not 0 <= least <= 1:
+                raise ConfigError(f"{name} = {least}: scores are between 0 and 1")
         if self.batch_size < 1:
             raise ConfigError(f"batch_size = {self.batch_size}: a batch holds at least one image")
 

@@ -36,6 +36,7 @@ def predict(  # type: ignore[overload-overlap]  # a str is also a sequence of st
     *,
     threshold: ScoreThreshold = None,
     segment_threshold: float | None = None,
+    classes: str | int | Sequence[str | int] | None = None,
     batch_size: int = 4,
     tiles: Tiles = None,
     overlap: float = OVERLAP,
@@ -47,6 +48,7 @@ def predict(
     *,
     threshold: ScoreThreshold = None,
     segment_threshold: float | None = None,
+    classes: str | int | Sequence[str | int] | None = None,
     batch_size: int = 4,
     tiles: Tiles = None,
     overlap: float = OVERLAP,
@@ -58,6 +60,7 @@ def predict(
     *,
     threshold: ScoreThreshold = None,
     segment_threshold: float | None = None,
+    classes: str | int | Sequence[str | int] | None = None,
     batch_size: int = 4,
     tiles: Tiles = None,
     overlap: float = OVERLAP,
@@ -75,7 +78,7 @@ def predict(
     with the highest F1 of each class, which training stores with the weights. A model with a mask
     head adds masks, and segments that are merged from queries that score more than
     `segment_threshold` (default: 0.85, as published, for models with a "no object" class, else
-    0.4).
+    0.4). `classes` are the names or indices of those to return (default: all).
 
     `tiles` also shows the model the parts of large images, in tiles of that many pixels, or "auto":
     as large as the images that it takes. They share `overlap` of their side, at least; objects that
@@ -87,7 +90,7 @@ def predict(
     """
     engine = with_tiles(as_engine(model), tiles, overlap)
     at_once = images_at_once(tiles, batch_size)
-    options = PredictOptions.of(engine, threshold, segment_threshold, at_once)
+    options = PredictOptions.of(engine, threshold, segment_threshold, at_once, classes)
     sources, is_single = _expand(images)
     results: dict[int, ImageResult] = {}
     for number, result in detect_images(

@@ -21,7 +21,7 @@ def predict_folder(
     *,
     segment_threshold: float | None = None,
     batch_size: int = 4,
-    classes: Sequence[str | int] | None = None,
+    classes: str | int | Sequence[str | int] | None = None,
     drawn: bool = True,
     progress: bool = True,
 ) -> Summary:

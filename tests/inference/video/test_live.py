@@ -77,7 +77,7 @@ def test_a_stream_of_rtsp_is_read(clip: Path):
 def test_a_camera_that_has_udp_alone_is_read(clip: Path):
     """It refuses to send inside the connection, which is asked for first."""
     with rtsp_server(clip, udp_alone=True) as address:
-        frames = predict_video(RedFinder(), address, threshold=0.7)
+        frames = sm.predict_video(RedFinder(), address, threshold=0.7)
         assert len(next(frames).detections) == 1
         frames.close()
 

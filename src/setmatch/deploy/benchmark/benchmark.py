@@ -47,7 +47,7 @@ def benchmark(
     engines: Sequence[str] = (OWN,),
     threads: Sequence[int] = (1,),
     size_px: tuple[int, int] | None = None,
-    rounds: int = 20,
+    rounds: int = 10,
     data: str | Path | None = None,
     split: str = "val",
     progress: bool = False,

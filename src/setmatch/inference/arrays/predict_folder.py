@@ -18,7 +18,7 @@ def predict_folder(
     threshold: ScoreThreshold = None,
     *,
     batch_size: int = 4,
-    classes: Sequence[str | int] | None = None,
+    classes: str | int | Sequence[str | int] | None = None,
     drawn: bool = True,
     progress: bool = True,
 ) -> Summary:

@@ -36,7 +36,7 @@ def predict_video(
     every: int = 1,
     fps: float | None = None,
     track: bool = False,
-    classes: Sequence[str | int] | None = None,
+    classes: str | int | Sequence[str | int] | None = None,
     batch_size: int = 4,
     tiles: Tiles = None,
     overlap: float = OVERLAP,

@@ -1,0 +1,236 @@
+"""One grammar for all commands: arguments by place or by name, and what is said of other words."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cyclopts import App, CycloptsError, MissingArgumentError, UnknownOptionError
+from cyclopts.exceptions import UnknownCommandError, UnusedCliTokensError
+
+from setmatch.errors import ConfigError, suggest
+
+if TYPE_CHECKING:
+    from cyclopts import Argument, ArgumentCollection
+
+# Other names of arguments that are usually given by their place.
+ALSO = {"convert-weights": {"--model": "SOURCE"}}
+# Commands and options of other programs, and what does the same here.
+COMMANDS = {
+    "val": "evaluate",
+    "valid": "evaluate",
+    "validate": "evaluate",
+    "test": "evaluate",
+    "eval": "evaluate",
+    "detect": "predict",
+    "infer": "predict",
+    "inference": "predict",
+    "segment": "predict",
+    "track": "predict",
+    "fit": "train",
+    "finetune": "train",
+    "fine-tune": "train",
+    "resume": "train",
+    "check": "audit",
+    "plot": "curves",
+    "convert": "convert-data",
+    "upload": "push",
+    "bench": "benchmark",
+}
+_RESULTS = "results are always written, and never shown in a window"
+OPTIONS: Mapping[str, tuple[str, ...]] = {  # the first that the command has is named
+    "conf": ("--threshold",),
+    "confidence": ("--threshold",),
+    "score": ("--threshold",),
+    "conf-thres": ("--threshold",),
+    "batch": ("--batch-size", "--set train.batch_size=..."),
+    "output": ("--out",),
+    "output-dir": ("--out",),
+    "save-dir": ("--out",),
+    "project": ("--out",),
+    "name": ("--out",),
+    "half": ("--half",),
+    "cfg": ("--recipe", "--model"),
+    "config": ("--recipe", "--model"),
+    "iterations": ("--trials",),
+    "format": ("--to",),
+    "html": ("--report", "--out"),
+    "report": ("--html", "--out"),
+    "vid-stride": ("--every",),
+    "imgsz": ("--size", "--set data.short_side_px=..."),
+    "img-size": ("--size", "--set data.short_side_px=..."),
+    "lr0": ("--set train.lr=...",),
+    "pretrained": ("--weights",),
+}
+SENTENCES = {
+    "iou": "these models need no NMS, so there is no IoU threshold",
+    "nms": "these models need no NMS",
+    "max-det": "a model detects at most as many objects as it has queries",
+    "imgsz": "a trained model stores the image size it was trained for",
+    "img-size": "a trained model stores the image size it was trained for",
+    "save": _RESULTS,
+    "save-txt": _RESULTS,
+    "save-json": _RESULTS,
+    "show": _RESULTS,
+    "verbose": "--debug shows the full traceback of an error",
+}
+_KEY_VALUE = re.compile(r"([A-Za-z][\w-]*)=(.+)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Words:
+    """A command's words: those that stand in place, and those that name an argument or option."""
+
+    placed: tuple[str, ...]
+    named: tuple[tuple[int, str], ...]  # place of an argument, and its value
+    options: tuple[str, ...]
+
+
+def by_place(app: App, tokens: Sequence[str]) -> list[str]:
+    """Return a command line with all arguments by their place, however they were given.
+
+    `--model MODEL` and `--data DATA` stand for the first two arguments of `evaluate`, and so it is
+    for each argument of each command. Raises ConfigError for `model=MODEL`, for a name without a
+    value, and for an argument that is missing before one that is given by its name.
+    """
+    verb, *rest = tokens or [""]
+    if verb == "help":
+        return [*rest[:1], "--help"]
+    if verb not in app or verb.startswith("-") or not any("=" in t or t[:2] == "--" for t in rest):
+        return list(tokens)
+    arguments = app[verb].assemble_argument_collection(parse_docstring=True)
+    words = _split(verb, arguments, rest)
+    _refuse_key_value(verb, arguments, words)
+    if not words.named:
+        return list(tokens)
+    slots = [each for each in arguments if each.index is not None]
+    waiting = iter(words.placed)
+    filled: list[str] = []
+    for place, slot in enumerate(slots):
+        values = [value for at, value in words.named if at == place]
+        if not values and any(at > place for at, _ in words.named):
+            values = [value for value in [next(waiting, None)] if value is not None]
+            if not values:
+                raise ConfigError(_missing(verb, slot, f"{slot.name} is missing"))
+        elif not values:
+            break
+        filled += values
+    return [verb, *filled, *waiting, *words.options]
+
+
+def said(app: App, error: CycloptsError) -> str | None:
+    """Return what a command line that cannot be understood lacks; None if cyclopts says it well."""
+    verb = (error.command_chain or [""])[0]
+    unused = error.unused_tokens or [""]
+    if isinstance(error, UnknownCommandError):
+        known = [name for name in app if not name.startswith("-")]
+        other = COMMANDS.get(unused[0])
+        advice = f"did you mean {other}?" if other else suggest(unused[0], known)
+        return f"{unused[0]}: no such command; {advice}"
+    if not verb:
+        return None
+    arguments = app[verb].assemble_argument_collection(parse_docstring=True)
+    if isinstance(error, MissingArgumentError) and error.argument is not None:
+        missing = error.argument
+        given = error.keyword or any(token.keyword for token in missing.tokens)
+        lacks = "needs a value" if given else "is missing"
+        its = next(each for each in arguments if each.name == missing.name)
+        return _missing(verb, its, f"{missing.name} {lacks}")
+    if isinstance(error, UnknownOptionError):
+        return unknown_option(verb, arguments, error.token.keyword or error.token.value)
+    if isinstance(error, UnusedCliTokensError):
+        return _too_much(verb, arguments, error.root_input_tokens or [], unused[0])
+    return None
+
+
+def _split(verb: str, arguments: "ArgumentCollection", tokens: Sequence[str]) -> Words:
+    options = {name: each for each in arguments if each.index is None for name in each.names}
+    places = _names_of_places(verb, arguments)
+    placed: list[str] = []
+    named: list[tuple[int, str]] = []
+    others: list[str] = []
+    rest = iter(tokens)
+    for token in rest:
+        name, equals, value = token.partition("=")
+        if name in places and name not in options:
+            given = value if equals else next(rest, "")
+            if not given:
+                raise ConfigError(f"{verb}: {name} needs a value (see setmatch {verb} --help)")
+            named.append((places[name], given))
+        elif token.startswith("--"):
+            others.append(token)
+            if name in options and options[name].hint is not bool and not equals:
+                others += [value for value in [next(rest, None)] if value is not None]
+        else:
+            placed.append(token)
+    return Words(tuple(placed), tuple(named), tuple(others))
+
+
+def _names_of_places(verb: str, arguments: "ArgumentCollection") -> dict[str, int]:
+    """Return the place of each argument by its names: SOURCES are also --source."""
+    places: dict[str, int] = {}
+    for each in arguments:
+        if each.index is not None:
+            name = f"--{each.name.lower()}"
+            places |= {name: each.index, name.removesuffix("s"): each.index}
+            places |= {
+                other: each.index for other, of in ALSO.get(verb, {}).items() if of == each.name
+            }
+    return places
+
+
+def _refuse_key_value(verb: str, arguments: "ArgumentCollection", words: Words) -> None:
+    """Raise ConfigError for `epochs=10`, which other programs take, unless it is a file."""
+    known = {*_names_of_places(verb, arguments), *(n for each in arguments for n in each.names)}
+    for word in words.placed:
+        found = _KEY_VALUE.fullmatch(word)
+        if (
+            found
+            and not Path(word).exists()
+            and (name := f"--{found[1].replace('_', '-')}") in known
+        ):
+            raise ConfigError(f"{verb}: {word}: write {name} {found[2]}")
+
+
+def _missing(verb: str, argument: "Argument", what: str) -> str:
+    meaning = " ".join((argument.parameter.help or "").split())
+    return f"{verb}: {what}: {meaning} (see setmatch {verb} --help)"
+
+
+def unknown_option(verb: str, arguments: "ArgumentCollection", given: str) -> str:
+    """Return what an unknown option may be: one of another name, a recipe setting, a typo."""
+    word = given.partition("=")[0]
+    name = word.lstrip("-").replace("_", "-").lower()
+    names = [each for argument in arguments for each in argument.names if each.startswith("--")]
+    setting = _setting(name) if "--set" in names else None
+    others = [other for other in OPTIONS.get(name, ()) if other.split()[0] in names]
+    if others:
+        advice = f"here it is {others[0]}"
+    elif setting:
+        advice = f"it is a recipe setting: --set {setting}=..."
+    elif name in SENTENCES:
+        advice = SENTENCES[name]
+    else:
+        advice = suggest(f"--{name}", names, f"see setmatch {verb} --help")
+    return f"{verb}: {word}: no such option; {advice}"
+
+
+def _setting(name: str) -> str | None:
+    """Return the recipe setting of this name, such as train.lr for lr."""
+    from setmatch.config import Recipe
+
+    key = name.replace("-", "_")
+    for section in ("train", "data", "model"):
+        if key in Recipe.model_fields[section].annotation.model_fields:  # type: ignore[union-attr]
+            return f"{section}.{key}"
+    return None
+
+
+def _too_much(verb: str, arguments: "ArgumentCollection", tokens: Sequence[str], word: str) -> str:
+    switches = {name for each in arguments if each.hint is bool for name in each.names}
+    before = tokens[tokens.index(word) - 1] if word in tokens else ""
+    if before in switches:
+        return f"{verb}: {before} takes no value, but {word!r} follows it"
+    taken = " ".join(each.name for each in arguments if each.index is not None) or "no arguments"
+    return f"{verb}: {word!r} is one too many; it takes {taken} (see setmatch {verb} --help)"
