@@ -243,19 +243,18 @@ def test_a_folder_that_another_process_took_over_is_not_given_back(tmp_path: Pat
     assert json.loads((tmp_path / "out" / LOCK).read_text())["pid"] == process.pid
 
 
-@pytest.mark.parametrize("place", ["a folder", "a pipe", "a file above"])
-def test_what_cannot_be_a_lock_is_a_clear_error(tmp_path: Path, place: str):
-    out = tmp_path / "out"
-    out.mkdir()
-    if place == "a folder":
-        (out / LOCK).mkdir()
-    elif place == "a pipe":
-        os.mkfifo(out / LOCK)
-    else:
-        out.rmdir()
-        out.write_text("")
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("no/where")])
+def test_what_is_in_the_place_of_the_lock_is_named(tmp_path: Path, make):
+    make(tmp_path / LOCK)
+    with pytest.raises(ConfigError, match=rf"{tmp_path / LOCK}: is in the place of .*; remove it"):
+        FolderLock(tmp_path)
+    assert os.path.lexists(tmp_path / LOCK)
+
+
+def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path):
+    (tmp_path / "out").write_text("")
     with pytest.raises(ConfigError, match=r"out: cannot be written \(.+\); name another folder"):
-        FolderLock(out)
+        FolderLock(tmp_path / "out")
 
 
 def test_a_lock_file_that_is_removed_before_it_is_locked_does_not_count(

@@ -88,6 +88,9 @@ class FolderLock:
                 os.write(file, self._holder.dump().encode())
                 undo.pop_all()
         except OSError as error:
+            if os.path.lexists(self._path) and not self._path.is_file():
+                problem = f"is in the place of the file that locks {self.folder}; remove it"
+                raise ConfigError(f"{self._path}: {problem}") from None
             raise ConfigError(
                 f"{self.folder}: cannot be written ({error.strerror}); name another folder"
             ) from None
