@@ -63,6 +63,13 @@ def test_pixels_and_bytes_are_images(paths: list[str], expected: pyarrow.Table):
     assert [row["path"] for row in predictor(np.stack([pixels[0]] * 2))] == ["0", "1"]
 
 
+class _Broken:
+    """Says that it is an array, and is none."""
+
+    def __array__(self, *given: object, **options: object) -> np.ndarray:
+        raise RuntimeError("not today")
+
+
 @pytest.mark.parametrize(
     "image",
     [
@@ -73,9 +80,20 @@ def test_pixels_and_bytes_are_images(paths: list[str], expected: pyarrow.Table):
         np.zeros((4, 4), np.uint8),
         np.zeros((4, 4, 4), np.uint8),
         np.zeros((4, 4, 3), np.float32),
+        np.zeros((0, 4, 3), np.uint8),
+        np.zeros((4, 0, 3), np.uint8),
+        np.array(["a.png"]),
+        [[1, 2], [3]],
+        [[[1, 2, 3]]],
+        {"bytes": None, "path": None},
+        range(10**12),
+        float("nan"),
+        10**400,
+        _Broken(),
         "gone.jpg",
+        "a\0.jpg",
     ],
-    ids=repr,
+    ids=type,
 )
 def test_a_bad_image_of_a_batch_is_a_row(image: object, paths: list[str]):
     """It does not take the others along."""

@@ -103,6 +103,13 @@ def test_an_image_without_pixels_is_refused(shape: tuple[int, int, int]):
             predict(RedFinder(), image)
 
 
+@pytest.mark.parametrize("size", [(0, 0), (0, 5), (5, 0)])
+@pytest.mark.parametrize("mode", ["RGB", "L", "P"])
+def test_a_pillow_image_without_pixels_is_refused(mode: str, size: tuple[int, int]):
+    with pytest.raises(DataError, match=f"the given {mode} image: .*no pixels"):
+        predict(RedFinder(), Image.new(mode, size))
+
+
 @pytest.mark.parametrize("model", [None, "scenes_n", Path("runs/first"), 5, torch.nn.Identity()])
 def test_what_is_no_model_is_refused_in_a_sentence(model: Any):
     with unchecked(), pytest.raises(ConfigError, match=r"is no model; setmatch\.load\(source\)"):

@@ -262,6 +262,8 @@ def _in_memory(file: BufferedReader) -> BytesIO | BufferedReader:
 
 
 def _pixels(image: Image.Image, upright: bool) -> UInt8[np.ndarray, "H W 3"]:
+    if not (image.width and image.height):
+        raise ValueError("it has no pixels")
     # exif_transpose copies the image even where there is nothing to turn.
     turned = upright and orientation_of(image) != 1
     return np.array(_to_rgb(ImageOps.exif_transpose(image) if turned else image))
