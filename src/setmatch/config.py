@@ -301,7 +301,8 @@ class TrainSettings(Section):
         default=1.0,
         description="Fraction of all epochs at which the last stage starts: training goes on from "
         "the state of the best evaluation before, and again after each later one that is no "
-        "better than the one before it (D-FINE). 1 has no such stage, nor do runs of `minutes`.",
+        "better than the one before it (D-FINE). Its checkpoint is kept. 1 has no such stage, nor "
+        "have runs of `minutes`.",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto",
