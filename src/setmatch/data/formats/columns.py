@@ -116,10 +116,10 @@ class Records:
         return [text for text in plain if text is not None]
 
     def numbers(self, key: str) -> Float64[np.ndarray, " R"]:
-        """Return a key's numbers; NaN where the value is absent or not a number."""
+        """Return a key's numbers, which may be texts; NaN where a value is absent or none."""
         values: list[Any] = self.values(key)
         if set(map(type, values)) - {float}:
-            values = [_number(value) for value in values]
+            values = [as_number(value) for value in values]
         return np.array(values, dtype=np.float64)
 
     def quadruples(self, key: str) -> Float64[np.ndarray, "R 4"]:
@@ -164,6 +164,18 @@ def _text(value: object, errors: str = "strict") -> str | None:
     except UnicodeEncodeError:  # half a surrogate pair, which JSON can contain
         return None
     return value
+
+
+def as_number(value: object) -> float:
+    """Return a number that may be written as text; NaN for anything else."""
+    if not isinstance(value, str):
+        return _number(value)
+    # float() would also take "1_000" and "١".
+    is_plain = value.isascii() and "_" not in value
+    try:
+        return float(value) if is_plain else float("nan")
+    except ValueError:
+        return float("nan")
 
 
 def _number(value: object) -> float:

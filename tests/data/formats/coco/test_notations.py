@@ -190,3 +190,17 @@ def test_a_flag_may_be_written_in_any_way(folder: Path, flag: int, written: Any)
 def test_another_flag_is_refused(folder: Path, written: Any):
     with pytest.raises(DataError, match=r"'iscrowd' is .*; it should be 0 or 1"):
         read(folder, edited(object_(0, iscrowd=written)))
+
+
+@pytest.mark.parametrize("text", ["250", " 250.0 ", "2.5e2"])
+def test_an_area_may_be_a_text(folder: Path, text: str):
+    dataset = read(folder, edited(object_(0, area=text)))
+    assert dataset.area_px[0] == 250
+    assert dataset.fixes == ()
+
+
+@pytest.mark.parametrize("text", ["", "x", "2,5", "1_0", "٣", "nan", "-1"])
+def test_an_area_that_is_no_number_is_that_of_the_box(folder: Path, text: str):
+    dataset = read(folder, edited(object_(0, area=text)))
+    assert dataset.area_px[0] == 600
+    assert dataset.fix_counts == {"absent or no number: width × height": 1}

@@ -6,7 +6,7 @@ sides. What may mean several boxes, such as five numbers or two points, is not.
 
 from collections.abc import Mapping, Sequence
 
-from setmatch.data.formats.columns import is_quadruple
+from setmatch.data.formats.columns import as_number, is_quadruple
 
 _SIZES = (
     ("x", "y", "width", "height"),
@@ -58,23 +58,12 @@ def _named(sides: Mapping[str, object], names: Sequence[Sequence[str]]) -> list[
 
 
 def _numbers(values: Sequence[object]) -> list[float] | None:
-    if len(values) != 4:
+    """Return four numbers, some of which may be texts; None for anything else."""
+    if len(values) != 4 or None in values:
         return None
-    if is_quadruple(list(values)) and None not in values:
-        return [_number(value) for value in values]
-    try:
-        if any(isinstance(v, bool) or not isinstance(v, int | float | str) for v in values):
-            return None
-        # float() would also take "1_0" and "١".
-        if any(isinstance(v, str) and ("_" in v or not v.isascii()) for v in values):
-            return None
-        return [_number(value) for value in values]
-    except ValueError:
+    numbers = [as_number(value) for value in values]
+    is_text = [isinstance(value, str) for value in values]
+    if any(text and number != number for text, number in zip(is_text, numbers, strict=True)):
         return None
-
-
-def _number(value: object) -> float:
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except OverflowError:
-        return float("inf")
+    plain = [0.0 if text else value for text, value in zip(is_text, values, strict=True)]
+    return numbers if is_quadruple(plain) else None
