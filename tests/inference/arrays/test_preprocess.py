@@ -1,12 +1,15 @@
 """An image becomes the same input without torch as with it."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torchvision.transforms.v2.functional import resize_image
 
 from setmatch.data.batches import transforms
 from setmatch.inference.arrays.preprocess import preprocess
+from setmatch.inference.arrays.resize import resize
 from setmatch.structures.metadata import Preprocessing
 
 # On other processors, PyTorch resizes in floating point, and some pixels differ by a level.
@@ -36,3 +39,16 @@ def test_the_input_of_the_network_is_that_of_torchvision(image, sizes):
     assert given.shape == tuple(expected.shape)
     level = 1 / (255 * np.array(preprocessing.std)[:, None, None])
     assert (np.abs(given - expected.numpy()) <= MOST_LEVELS * 1.01 * level).all()
+
+
+@pytest.mark.parametrize("times", [1.5, 3, 5, 7.9, 9])
+@pytest.mark.parametrize("levels", [(0, 2), (127, 129), (254, 256)])
+def test_the_largest_sums_are_exact(levels: tuple[int, int], times: float):
+    """Of images all dark or all bright, shrunk so far that float32 just holds them, and further."""
+    random = np.random.default_rng(0)
+    pixels = random.integers(*levels, (round(40 * times), round(30 * times), 3)).astype(np.uint8)
+    tensor = torch.from_numpy(pixels).permute(2, 0, 1)
+    expected = resize_image(tensor, [40, 30], antialias=True).permute(1, 2, 0).numpy()
+    found = resize(pixels, (40, 30))
+    assert found.dtype == np.uint8
+    assert np.abs(found.astype(int) - expected).max() <= MOST_LEVELS
