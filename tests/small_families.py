@@ -27,7 +27,7 @@ SMALL = {
 }
 # By the family's name: a preset, and the arguments that make it small.
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
-    "DETR": ("detr_r18_tiny", SMALL),
+    "DETR": ("detr_r18_tiny", {**SMALL, "dropout": 0.0}),
     "Conditional DETR": ("conditional_detr_r50", SMALL_PLACED),
     "DAB-DETR": ("dab_detr_r50", SMALL_PLACED),
     "Deformable DETR": ("deformable_detr_r50", SMALL_DEFORMABLE),

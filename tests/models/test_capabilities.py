@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from checked_types import unchecked
-from setmatch.config import LossWeights, MatchCosts
+from setmatch.config import LossWeights, MatchCosts, TrainSettings
 from setmatch.deploy.onnx import to_onnx
 from setmatch.errors import ConfigError
 from setmatch.losses.criterion import Criterion
@@ -17,6 +17,7 @@ from setmatch.models.registry import FAMILIES, layouts_of, mask_preset
 from setmatch.structures.attention import AttentionMaps
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Categories, Preprocessing
+from setmatch.training.freeze import freeze
 from small_families import PRESETS, small_model
 
 PAGE = Path(__file__).parents[2] / "docs/explanation/families.md"
@@ -77,6 +78,20 @@ def written_as(model: Detector) -> str:
     return ", ".join(sorted({*layouts, "setmatch"}))
 
 
+def freezes(model: Detector) -> str:
+    """The parts that train.freeze can name, from the first to the last."""
+    parts = [part for part in ("backbone", "encoder") if _freezes(model, part)]
+    return ", ".join(parts) or "no"
+
+
+def _freezes(model: Detector, part: str) -> bool:
+    try:
+        freeze(model, TrainSettings(freeze=part))
+    except ConfigError:
+        return False
+    return not any(each.requires_grad for each in model.get_submodule(part).parameters())
+
+
 def exports(model: Detector) -> str:
     try:
         with unchecked():
@@ -89,6 +104,7 @@ def exports(model: Detector) -> str:
 COLUMNS: dict[str, Callable[[Detector], str]] = {
     "predict, evaluate": predicts,
     "train": trains,
+    "freeze": freezes,
     "explain": explains,
     "masks": has_masks,
     "published weights": has_weights,

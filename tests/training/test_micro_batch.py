@@ -7,7 +7,8 @@ from tiny_runs import log_rows, run_tiny
 from setmatch.config import TrainSettings, load_recipe
 from setmatch.distributed import Distributed
 from setmatch.errors import TrainingError
-from setmatch.training.micro_batch import explain_oom, micro_batch_size
+from setmatch.structures.batch import Batch
+from setmatch.training.micro_batch import explain_oom, explain_single_value, micro_batch_size
 from setmatch.training.step import TrainStep
 from thorough import usually
 
@@ -48,6 +49,20 @@ def test_out_of_memory_advises_a_smaller_divisor(images, advice):
     """For a single image the advice is a smaller image."""
     with pytest.raises(TrainingError, match=advice), explain_oom(images):
         raise torch.OutOfMemoryError("CUDA out of memory.")
+
+
+def test_a_norm_that_sees_one_value_is_explained():
+    """One image whose last features are a single cell: torch's words name no setting."""
+    batch = Batch.from_images([torch.zeros(3, 64, 96)])
+    advice = r"1 image of 96x64 px.*set train.micro_batch=2 or"
+    with pytest.raises(TrainingError, match=advice), explain_single_value(batch):
+        torch.nn.BatchNorm2d(4)(torch.zeros(1, 4, 1, 1))
+
+
+def test_other_wrong_values_are_not_about_norms():
+    batch = Batch.from_images([torch.zeros(3, 16, 16)])
+    with pytest.raises(ValueError, match="elsewhere"), explain_single_value(batch):
+        raise ValueError("elsewhere")
 
 
 ERRORS = [

@@ -276,16 +276,21 @@ def _flat(tree, prefix=""):
 
 def main(out, data, overrides, environment, log, weights="none"):
     """Run one process of a training run; its stderr goes to the file `log`."""
-    os.environ.update(environment)
+    start_rank(environment, log)
     MODELS.update(PRESETS)
     BOX_PRESETS.update(BOXES)
+    sys.exit(_exit_code(data, out, overrides, weights))
+
+
+def start_rank(environment, log):
+    """Make this process one of several that train; its stderr goes to the file `log`."""
+    os.environ.update(environment)
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(handle, 2)
     torch.set_num_threads(1)
     if os.getpid() != os.getsid(0):
         os.setpgid(0, 0)  # its own process group, like a shell's job
     multiprocessing.set_start_method("fork", force=True)  # as in a process started by a shell
-    sys.exit(_exit_code(data, out, overrides, weights))
 
 
 def tuning_main(out, data, overrides, environment, log):

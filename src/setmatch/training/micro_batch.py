@@ -8,6 +8,7 @@ import torch
 from setmatch.config import Recipe, TrainSettings
 from setmatch.distributed import Distributed
 from setmatch.errors import TrainingError
+from setmatch.structures.batch import Batch
 
 # Fewer than 4 images are too few for batch norms; more than 8 were not measured.
 MIN_ON_CPU, MAX_ON_CPU = 4, 8
@@ -66,6 +67,22 @@ def explain_oom(images: int) -> Iterator[None]:
         raise TrainingError(
             f"out of memory with {images} image(s) at once: {fewer}{smaller}; if there is a "
             "checkpoint, continue from it with --resume --allow-changes"
+        ) from error
+
+
+@contextmanager
+def explain_single_value(batch: Batch) -> Iterator[None]:
+    """Turn torch's error about a batch norm with one value a channel into one with advice."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        height, width = batch.pixels.shape[-2:]
+        raise TrainingError(
+            f"a batch norm of the model sees one value alone in {len(batch.pixels)} image of "
+            f"{width}x{height} px, and cannot normalize it: set train.micro_batch=2 or more, or "
+            "use larger images (--set data.short_side_px=...)"
         ) from error
 
 

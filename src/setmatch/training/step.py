@@ -14,7 +14,7 @@ from setmatch.distributed import Distributed, no_sync
 from setmatch.losses.base import Loss
 from setmatch.losses.normalizer import LossNormalizer
 from setmatch.models.detector import Detector
-from setmatch.training.micro_batch import explain_oom, is_out_of_memory
+from setmatch.training.micro_batch import explain_oom, explain_single_value, is_out_of_memory
 from setmatch.training.optim.batch_norm_stats import BatchNormStats
 from setmatch.training.optim.ema import EMA
 from setmatch.training.optim.optimizer import CombinedOptimizer, apply_gradients
@@ -129,7 +129,10 @@ class TrainStep:
     def _backward(self, minibatch: Minibatch, normalizer: LossNormalizer) -> dict[str, Tensor]:
         """Add the gradients of a micro-batch and return its loss terms."""
         device_type, precision = self.distributed.device.type, self.precision
-        with torch.autocast(device_type, dtype=precision, enabled=precision != torch.float32):
+        with (
+            torch.autocast(device_type, dtype=precision, enabled=precision != torch.float32),
+            explain_single_value(minibatch.batch),
+        ):
             outputs = self.wrapped(minibatch.batch, minibatch.targets)
         losses = self.loss(outputs, minibatch.targets, normalizer)
         # DDP averages gradients over processes, but the loss is a sum: scale by their number. A
