@@ -207,7 +207,7 @@ def fiftyone_yolo(root: Path, images: list[Made]) -> None:
         _yolo(root / "labels" / split, part)
     names = "".join(f"  {i}: {name}\n" for i, name in enumerate(CLASSES))
     paths = "train: ./images/train/\nval: ./images/val/\n"
-    _write(root / "dataset.yaml", f"names:\n{names}path: /home/me/exports/pets\n{paths}")
+    _write(root / "dataset.yaml", f"names:\n{names}path: /content/exports/pets\n{paths}")
 
 
 def a_script_on_windows(root: Path, images: list[Made]) -> None:
