@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from setmatch.html.charts import (
+    DASHES,
     Axis,
     Chart,
     Curve,
@@ -138,3 +139,14 @@ def test_ticks_of_a_log_axis_are_few_round_numbers_around_the_values(
 def test_numbers_of_an_axis_are_short():
     written = [short(float(value)) for value in (0, 0.25, 150, 12_000, 2.5e6, 1e-4, 0.1 + 0.2)]
     assert written == ["0", "0.25", "150", "12k", "2.5M", "0.0001", "0.3"]
+
+
+def test_the_points_of_a_dashed_curve_are_rings():
+    """A curve of one point has no line, so that only its mark tells it from its companion."""
+    axis = Axis("", [0.0, 1.0], str)
+    curves = [
+        Curve("AP", [(1.0, 0.5)], "red", marks=[(1.0, 0.5, "AP")]),
+        Curve("AP50", [(1.0, 0.9)], "red", DASHES[1], marks=[(1.0, 0.9, "AP50")]),
+    ]
+    chart = line_chart(curves, "", axis, axis)
+    assert [(dot.title, dot.hollow) for dot in chart.dots] == [("AP", False), ("AP50", True)]

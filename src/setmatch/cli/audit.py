@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from setmatch.cli.options import Boxes, Data, Format, Switch
+from setmatch.cli.written import say_written
 
 
 def audit(
@@ -65,4 +66,5 @@ def audit(
     print(*result.commands, sep="\n")
     for line in files.write(result):
         print(line)
+    say_written(json, html, write_recipe, fix)
     result.require_no_errors()

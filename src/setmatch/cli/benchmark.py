@@ -5,6 +5,7 @@ from typing import Annotated
 
 from setmatch.cli.export import size_px_of
 from setmatch.cli.options import Required, Rounds, Split
+from setmatch.cli.written import say_written
 from setmatch.errors import ConfigError
 from setmatch.files.writing import require_file
 
@@ -73,6 +74,7 @@ def benchmark(
         result.write_json(json)
     if html is not None:
         write_page(result, html)
+    say_written(json, html)
 
 
 def _numbers(text: str) -> list[int]:

@@ -14,6 +14,7 @@ from setmatch.cli.options import (
     Split,
     Workers,
 )
+from setmatch.cli.written import say_written
 from setmatch.files.writing import require_file
 
 
@@ -88,3 +89,4 @@ def compare(
         comparison.write_json(json)
     if html is not None:
         write_page(comparison, html)
+    say_written(json, html)

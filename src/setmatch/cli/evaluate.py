@@ -15,6 +15,7 @@ from setmatch.cli.options import (
     Tiles,
     Workers,
 )
+from setmatch.cli.written import say_written
 
 
 def evaluate(
@@ -88,3 +89,4 @@ def evaluate(
         )
         if distributed.is_first:
             Console().print(result.table())
+            say_written(json, detections, report)

@@ -57,12 +57,12 @@ class Report(AveragePrecision):
         return plain
 
     def table(self) -> "RenderableType":
-        """Return tables for a rich console, in per cent; – means nothing to find."""
+        """Return tables for a rich console, in percent; – means nothing to find."""
         from rich.console import Group
         from rich.text import Text
 
         boxes = sum(numbers.boxes for numbers in self.per_class.values())
-        notes = [f"{self.images} images, {boxes} boxes, {self.detections} detections; in per cent"]
+        notes = [f"{self.images} images, {boxes} boxes, {self.detections} detections; in percent"]
         if self.max_detections != 100:
             notes.append(
                 f"{self.max_detections} detections per class and image count, not COCO's 100"
@@ -116,7 +116,7 @@ def _tree(precision: AveragePrecision) -> dict[str, Any]:
 
 
 def quality_table(quality: PanopticQuality) -> "RenderableType":
-    """Return panoptic quality as a table for a rich console, in per cent."""
+    """Return panoptic quality as a table for a rich console, in percent."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text

@@ -208,7 +208,7 @@ def _draw_bars(
 
 
 def percent(fraction: float) -> str:
-    """Return a fraction in per cent, with a decimal below ten."""
+    """Return a fraction in percent, with a decimal below ten."""
     return f"{fraction:.0%}" if fraction == 0 or fraction >= 0.1 else f"{fraction:.1%}"
 
 

@@ -21,6 +21,8 @@ _TAG_PX = 9  # between the baselines of tags
 class Curve:
     """A line through points (x, y), broken at None; `marks` are dots (x, y, tooltip).
 
+    Those of a dashed curve are rings: a curve of one point has no line to tell it by.
+
     `dash` is a pattern of the line, such as one of DASHES. `tag` is a short text, such as a number,
     that is written at the end of the curve and in the legend.
     """
@@ -78,12 +80,13 @@ class ChartLine:
 
 @dataclass(frozen=True)
 class ChartDot:
-    """A marked point with its tooltip."""
+    """A marked point with its tooltip: a dot, or a ring."""
 
     x: float
     y: float
     color: str
     title: str
+    hollow: bool = False
 
 
 @dataclass(frozen=True)
@@ -186,7 +189,9 @@ def line_chart(
             for curve in curves
         ],
         dots=[
-            ChartDot(round(_x_px(x, u), 1), round(_y_px(y, v), 1), curve.color, title)
+            ChartDot(
+                round(_x_px(x, u), 1), round(_y_px(y, v), 1), curve.color, title, bool(curve.dash)
+            )
             for curve in curves
             for u, v, title in curve.marks
         ],

@@ -249,7 +249,9 @@ class OtherClasses(OracleDetector):
 
     def __init__(self, index):
         super().__init__(index)
-        self.card = replace(self.card, categories=Categories((1, 2), ("zebra", "yacht")))
+        ids = self.card.categories.ids
+        names = ("zebra", "yacht", *(f"boat {each}" for each in ids))[: len(ids)]
+        self.card = replace(self.card, categories=Categories(ids, names))
 
 
 class OneSize(OracleDetector):
@@ -352,5 +354,5 @@ def test_mask_metrics_have_a_table_of_their_own(tmp_path):
     assert found.to_json()["rows"][1]["masks"] is None
     write_page(found, tmp_path / "c.html")
     assert "PQ things" in (tmp_path / "c.html").read_text()
-    assert "AP of boxes, PQ and mask AP in per cent" in found.notes()[0]
+    assert "AP of boxes, PQ and mask AP in percent" in found.notes()[0]
     assert len(Comparison(rows[1:], "scenes", "", 1).tables()) == 1

@@ -100,7 +100,7 @@ class Benchmark:
     def notes(self) -> list[str]:
         """Return the sentences below the table."""
         notes = [f"{row.model}, {row.engine}: {row.note}" for row in self.rows if row.note]
-        measured = f"; AP in per cent, on {self.measured_on}" if self.measured_on else ""
+        measured = f"; AP in percent, on {self.measured_on}" if self.measured_on else ""
         return [
             *notes,
             f"{self.machine}; models take turns in {self.rounds} rounds, each in a process of its "

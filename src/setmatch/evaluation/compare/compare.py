@@ -136,7 +136,7 @@ class Comparison:
         notes = [f"{row.name}: {row.note}" for row in self.rows if row.note]
         of_masks = " of boxes, PQ and mask AP" if any(row.masks for row in self.rows) else ""
         if any(row.precision for row in self.rows):
-            notes.append(f"AP{of_masks} in per cent, on {self.measured_on}")
+            notes.append(f"AP{of_masks} in percent, on {self.measured_on}")
         if any(row.cost for row in self.rows):
             notes += [
                 f"timed on {self.timed_on}; models take turns, medians over rounds, without "
