@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from setmatch.config import ModelSettings, Recipe
-from setmatch.data.audit.checks import require_trainable
+from setmatch.data.audit.checks import require_kept_boxes, require_trainable
 from setmatch.data.audit.image_size import preprocessing_of, resolve_image_size
 from setmatch.data.audit.num_queries import queries_for
 from setmatch.data.audit.preflight import DataCheck, check_data, check_files
@@ -115,6 +115,7 @@ def build_setup(
     """
     training = data.training
     require_trainable(training)
+    require_kept_boxes(training)
     recipe = recipe.model_copy(update={"data": resolve_image_size(recipe.data, training)})
     if checkpoint is not None:
         recipe = with_micro_batch_of(recipe, checkpoint)

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from setmatch.config import Recipe
-from setmatch.data.audit.checks import require_trainable
+from setmatch.data.audit.checks import require_kept_boxes, require_trainable
 from setmatch.data.audit.image_size import resolve_image_size
 from setmatch.data.open import require_split
 from setmatch.distributed import init_distributed, require_single_process
@@ -126,6 +126,7 @@ def _resolved(recipe: Recipe, data: str | Path, format: str | None, boxes: str |
     """Return the recipe with the image size that "auto" means for this data."""
     splits = open_training_data(data, format, boxes, things_only=recipe.data.things_only)
     require_trainable(splits.training)
+    require_kept_boxes(splits.training)
     return recipe.model_copy(update={"data": resolve_image_size(recipe.data, splits.training)})
 
 

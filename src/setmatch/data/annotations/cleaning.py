@@ -23,6 +23,8 @@ FRACTIONS = "box within a pixel at the left top, as if in fractions of the image
 NO_BOX = "no box of four numbers, and no segmentation: left out"
 # If more than a tenth of all boxes has one of these, it is no flaw of single boxes.
 BOX_FLAWS = (NO_BOX, NOT_FINITE, NEGATIVE, FLAT, OUTSIDE, CROSSES, SWAPPED, FRACTIONS)
+# Those whose objects training does not see.
+LOST_BOXES = (NO_BOX, NOT_FINITE, NEGATIVE, FLAT, OUTSIDE, FRACTIONS)
 TURNED = "box turned by its rotation: read as the box around it"
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from setmatch.data.annotations.box_convention import ConventionDoubt
-from setmatch.data.annotations.cleaning import BOX_FLAWS, TURNED
+from setmatch.data.annotations.cleaning import BOX_FLAWS, LOST_BOXES, TURNED
 from setmatch.data.audit.findings import Finding, Severity
 from setmatch.data.audit.image_size import view_scales
 from setmatch.data.audit.num_queries import shown_at_once
@@ -69,6 +69,27 @@ def require_trainable(training: DetectionDataset) -> None:
         f"{training.source}: no object to train on in its {len(training)} images "
         f"({'; '.join(counts) or 'there are no annotations'}); annotate at least one object, "
         "or run `setmatch audit`"
+    )
+
+
+def require_kept_boxes(training: DetectionDataset) -> None:
+    """Raise DataError if more than a tenth of all boxes is left out, whatever is wrong with each.
+
+    A model would learn that such objects are background.
+    """
+    lost = [fix for fix in training.fixes if fix.description in LOST_BOXES]
+    boxes = max(training.annotations_read, len(training.crowd))
+    if len(lost) < _FEWEST_FLAWS or 10 * len(lost) <= boxes:
+        return
+    counts = Counter(fix.description.partition(":")[0] for fix in lost)
+    kinds = "; ".join(f"{count} × {kind}" for kind, count in counts.most_common())
+    first = lost[0]
+    annotation = "" if first.annotation is None else f", annotation {first.annotation}"
+    raise DataError(
+        f"{training.source}: {len(lost)} of {boxes} boxes are left out ({kinds}; such as "
+        f"{short(first.value)} of {first.file}{annotation}), and their objects would be learned "
+        "as background: correct them, say with --boxes how boxes are written, or leave them out "
+        "for good with `setmatch audit DATA --fix OUT`"
     )
 
 
