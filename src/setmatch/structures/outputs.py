@@ -113,11 +113,12 @@ def require_groups(groups: Any) -> None:
     images = given[0].predictions.logits.shape[1]
     for group in given:
         layers, its_images, queries, _ = group.predictions.logits.shape
-        if its_images != images or not layers or not queries:
+        needs_query = group is given[0]  # denoising has none for images without objects
+        if its_images != images or not layers or (needs_query and not queries):
             raise ConfigError(
                 f"group {group.name}: {layers} layers, {its_images} images and {queries} queries; "
-                f"group {given[0].name} has {images} images, and each group at least one layer and "
-                "one query"
+                f"group {given[0].name} has {images} images, each group at least one layer, and "
+                "the first one a query"
             )
 
 

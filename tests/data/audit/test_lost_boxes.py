@@ -55,10 +55,10 @@ def test_many_lost_boxes_are_refused_and_few_are_left_out(data: Path, kind: str)
     assert "\n" not in str(refused.value)
 
 
-def test_boxes_that_are_wrong_in_different_ways_count_together(data: Path):
+def test_flaws_that_are_rare_each_are_single_mistakes(data: Path):
+    """As for the audit, which has no error for them."""
     spoil(data, *LOST.values())
-    with pytest.raises(DataError, match="6 of 40 boxes are left out"):
-        require_kept_boxes(open_dataset(data, "train"))
+    require_kept_boxes(open_dataset(data, "train"))
 
 
 def test_what_the_audit_has_fixed_is_trained_on(data: Path, tmp_path: Path):

@@ -11,7 +11,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from known_models import SMALL_LWDETR, SMALL_RFDETR
 from setmatch.config import LossWeights, MatchCosts
-from setmatch.errors import ConfigError
+from setmatch.errors import ConfigError, DataError
 from setmatch.losses.criterion import Criterion
 from setmatch.models.backbones.resnet import FrozenNormConv2d, frozen_resnet
 from setmatch.models.detector import Detector
@@ -210,7 +210,7 @@ def test_a_batch_is_padded_with_zeros_and_marks_valid_pixels():
     assert batch.valid.sum((1, 2)).tolist() == [24, 10]
     assert torch.equal(batch.pixels.sum(1), 3 * batch.valid.float())
     assert not Batch.from_images([torch.ones(3, 4, 6)] * 2).padded
-    with pytest.raises(ValueError, match="takes images of shape"):
+    with pytest.raises(DataError, match="give a list of"):
         Batch.from_images([])
 
 

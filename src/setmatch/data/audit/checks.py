@@ -73,17 +73,17 @@ def require_trainable(training: DetectionDataset) -> None:
 
 
 def require_kept_boxes(training: DetectionDataset) -> None:
-    """Raise DataError if more than a tenth of all boxes is left out, whatever is wrong with each.
+    """Raise DataError if more than a tenth of all boxes is left out for one reason.
 
-    A model would learn that such objects are background.
+    A model would learn that such objects are background. `check_annotations` has an error for each.
     """
-    lost = [fix for fix in training.fixes if fix.description in LOST_BOXES]
-    boxes = max(training.annotations_read, len(training.crowd))
-    if len(lost) < _FEWEST_FLAWS or 10 * len(lost) <= boxes:
+    common = _common_flaws(training) & set(LOST_BOXES)
+    lost = [fix for fix in training.fixes if fix.description in common]
+    if not lost:
         return
     counts = Counter(fix.description.partition(":")[0] for fix in lost)
     kinds = "; ".join(f"{count} × {kind}" for kind, count in counts.most_common())
-    first = lost[0]
+    boxes, first = max(training.annotations_read, len(training.crowd)), lost[0]
     annotation = "" if first.annotation is None else f", annotation {first.annotation}"
     raise DataError(
         f"{training.source}: {len(lost)} of {boxes} boxes are left out ({kinds}; such as "
