@@ -7,6 +7,7 @@ layout that packs query, key and value of an attention into one tensor, or other
 
 import re
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -162,6 +163,7 @@ def _rename(state: State, pairs: Table) -> State:
     return renamed
 
 
+@cache  # a few thousand templates; Python itself keeps 512 patterns
 def _pattern(template: str) -> re.Pattern[str]:
     escaped = re.escape(template).replace(r"\{", "{").replace(r"\}", "}")
     return re.compile(re.sub(r"{(\w+)}", lambda m: f"(?P<{m[1]}>{PLACEHOLDERS[m[1]]})", escaped))
