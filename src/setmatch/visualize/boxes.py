@@ -60,7 +60,7 @@ def draw(
         _draw_box(canvas, box, color, line)
     for place, text, color in reversed(list(zip(places, texts, colors, strict=True))):
         if place is not None:
-            draw_label(canvas, Label(place, text), color, font, pad)
+            draw_label(drawn, Label(place, text), color, font, pad)
     return drawn
 
 

@@ -3,10 +3,11 @@
 import math
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from numbers import Integral
 from typing import Literal, NamedTuple, get_args
 
-from PIL import ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 from setmatch.errors import ConfigError, short
 from setmatch.ops.colors import Color
@@ -57,7 +58,7 @@ def texts_of(labels: bool | Sequence[str], default: list[str]) -> list[str]:
 
 def font_for(text: str, size: int) -> Font:
     """Return Pillow's default font for ASCII, else the font that lacks the fewest characters."""
-    default = ImageFont.load_default(size=size)
+    default = _default_font(size)
     if text.isascii():
         return default
     fonts: list[Font] = [default]
@@ -65,6 +66,11 @@ def font_for(text: str, size: int) -> Font:
         with suppress(OSError):  # not installed
             fonts.append(ImageFont.truetype(name, size))
     return min(fonts, key=lambda font: _count_missing(font, text))
+
+
+@lru_cache(maxsize=64)
+def _default_font(size: int) -> Font:
+    return ImageFont.load_default(size=size)
 
 
 def _count_missing(font: Font, text: str) -> int:
@@ -76,33 +82,54 @@ def label_size(text: str, font: Font, line: int) -> tuple[int, int]:
     """Return the width and height of a label, with its margins; nothing for an empty text."""
     if not text:
         return 0, 0
+    return math.ceil(_width(text, font)) + 4 * line, _height(font) + 2 * line
+
+
+@lru_cache(maxsize=4096)  # the images of a folder have the same classes, and a hundred scores
+def _width(text: str, font: Font) -> float:
+    return font.getlength(text)
+
+
+@lru_cache(maxsize=64)
+def _height(font: Font) -> int:
     _, top, _, bottom = font.getbbox("Ag|")  # the same height for every text
-    return math.ceil(font.getlength(text)) + 4 * line, math.ceil(bottom - top) + 2 * line
+    return math.ceil(bottom - top)
 
 
 def shortened(text: str, font: Font, width: int) -> str:
     """Return a text that is at most `width` pixels wide, cut if need be."""
-    if font.getlength(text) <= width:
+    if _width(text, font) <= width:
         return text
     while text and font.getlength(f"{text}…") > width:
         text = text[:-1]
     return f"{text}…" if text else ""
 
 
-def draw_label(
-    canvas: ImageDraw.ImageDraw,
-    label: Label,
-    color: Color,
-    font: Font,
-    line: int,
-) -> None:
+def draw_label(image: Image.Image, label: Label, color: Color, font: Font, line: int) -> None:
     """Draw a label on a background of its color, in dark or light letters; no empty text."""
     if not label.text:
         return
     x0, y0, x1, y1 = label.place
-    canvas.rounded_rectangle((x0, y0, x1 - 1, y1 - 1), radius=line, fill=color)
+    corner, size = (round(x0), round(y0)), (round(x1 - x0), round(y1 - y0))
+    image.paste(color, corner, _background(size, line))
     ink = _DARK if _luminance(color) > 0.36 else LIGHT
-    canvas.text((x0 + 2 * line, (y0 + y1) / 2), label.text, fill=ink, font=font, anchor="lm")
+    image.paste(ink, corner, _letters(label.text, font, size, 2 * line))
+
+
+@lru_cache(maxsize=256)
+def _background(size: tuple[int, int], radius: int) -> Image.Image:
+    """Return the mask of a label's background."""
+    mask = Image.new("L", size)
+    ImageDraw.Draw(mask).rounded_rectangle((0, 0, size[0] - 1, size[1] - 1), radius, fill=255)
+    return mask
+
+
+@lru_cache(maxsize=256)  # to render letters takes longer than all else that is drawn
+def _letters(text: str, font: Font, size: tuple[int, int], margin: int) -> Image.Image:
+    """Return the mask of a label's letters."""
+    mask = Image.new("L", size)
+    ImageDraw.Draw(mask).text((margin, size[1] / 2), text, fill=255, font=font, anchor="lm")
+    return mask
 
 
 def _luminance(color: Color) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float64, Int32, Int64
-from PIL import Image, ImageDraw
+from PIL import Image
 from scipy import ndimage
 
 from setmatch.ops.colors import Color, color_of
@@ -93,7 +93,6 @@ def _name_segments(
     inner: Float64[np.ndarray, "H W"],
     shades: list[Color],
 ) -> None:
-    canvas = ImageDraw.Draw(drawn, "RGBA")
     font = font_for("".join(names), max(10, round(min(drawn.size) / 36)))
     line = max(2, round(min(drawn.size) / 220))
     numbers = list(range(1, len(segments) + 1))
@@ -114,7 +113,7 @@ def _name_segments(
         if width * height > areas[number - 1] or covered_px(place, [each.place for each in labels]):
             continue
         labels.append(Label(place, names[number - 1]))
-        draw_label(canvas, labels[-1], shades[number - 1], font, line)
+        draw_label(drawn, labels[-1], shades[number - 1], font, line)
 
 
 def _roomiest_places(
