@@ -1,5 +1,6 @@
 """The data set in a folder is found: in the folder itself, or in the only one inside."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -118,6 +119,34 @@ def test_copies_that_systems_leave_are_not_in_the_data(
         )
         assert after.categories == dataset.categories
         assert after.xywh_px.tolist() == dataset.xywh_px.tolist()
+
+
+@pytest.mark.parametrize(("labels", "is_refused"), [(1, False), (2, True), (6, True)])
+def test_a_format_that_explains_far_more_is_asked_about(
+    tmp_path: Path, labels: int, is_refused: bool
+):
+    """A COCO file of one image of six, beside labels: the others would be left out in silence."""
+    write_scenes(tmp_path, 6, 1, 64, 0, 0)
+    (tmp_path / "annotations/val.json").unlink()
+    file = tmp_path / "annotations/train.json"
+    tree = json.loads(file.read_text())
+    for folder in ("images/train", "labels/train"):
+        (tmp_path / folder).mkdir(parents=True)
+    for image in tree["images"][:labels]:
+        name = Path(image["file_name"])
+        shutil.copy(tmp_path / "images" / name.name, tmp_path / "images/train")
+        (tmp_path / f"labels/train/{name.stem}.txt").write_text(LABEL)
+    first = tree["images"][0]["id"]
+    tree["annotations"] = [each for each in tree["annotations"] if each["image_id"] == first]
+    file.write_text(json.dumps(tree))
+    if is_refused:
+        message = rf"in 1 image\(s\) as coco, and in {labels} as yolo: choose with --format coco"
+        with pytest.raises(DataError, match=message):
+            open_dataset(tmp_path, "train")
+    else:
+        assert "yolo annotations too" in open_dataset(tmp_path, "train").notes[0]
+    for format in ("coco", "yolo"):
+        assert len(open_dataset(tmp_path, "train", format).crowd)
 
 
 def test_a_second_format_in_a_folder_is_reported(tmp_path: Path):

@@ -147,26 +147,22 @@ def _suggestion(path: Path) -> str:
     return suggest(missing.name, names, otherwise, prefix=str(missing).removesuffix(missing.name))
 
 
-def other_formats_note(found: DiscoveredDataset) -> tuple[str, ...]:
-    """Return a note on other formats in the same folder: the user decides which one is right.
+def other_formats(found: DiscoveredDataset) -> dict[str, dict[str, SplitSource]]:
+    """Return the splits that other formats have in the same folder, by the format's name.
 
     Lists every folder of images several times: about a second for 100,000 images.
     """
     if found.folder.is_file():
-        return ()
+        return {}
     name = next(iter(found.parts.values())).format
     family = format_named(name).family
-    others = []
+    others = {}
     for each in FORMATS:
         if each.name != name and (family is None or each.family != family):
             with suppress(DataError):  # the other format may be broken, since it is not read
-                others += [each.name] if each.find(found.folder) else []
-    if not others:
-        return ()
-    names = " and ".join(sorted(others))
-    return (
-        f"read as {name}, but {found.folder} holds {names} annotations too: choose with --format",
-    )
+                if parts := each.find(found.folder):
+                    others[each.name] = parts
+    return others
 
 
 def _content(folder: Path) -> str:

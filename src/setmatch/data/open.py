@@ -1,6 +1,6 @@
 """Open one split of a data set, in whatever format it is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -13,7 +13,7 @@ from setmatch.data.discovery import (
     DiscoveredDataset,
     discover_dataset,
     discover_splits,
-    other_formats_note,
+    other_formats,
 )
 from setmatch.data.formats.base import WHOLE, SplitSource
 from setmatch.data.formats.coco.find import find_panoptic
@@ -84,11 +84,11 @@ def open_splits(
     read = cache(cached)  # train and val may be taken from one file
     if is_one_split(path, found.parts):
         dataset = _opened(path, "train", found.parts, read)
-        datasets = {path.stem: _with_notes(dataset, found, "train", format)}
+        datasets = {path.stem: _with_notes(dataset, found, ())}
         return OpenedSplits(found, datasets, {})
-    others = sorted(name for name in found.parts if name != WHOLE and canonical(name) is None)
+    further = sorted(name for name in found.parts if name != WHOLE and canonical(name) is None)
     opened = OpenedSplits(found, {}, {})
-    for split in (*SPLITS, *others):
+    for split in (*SPLITS, *further):
         if not _can_open(found.parts, split):
             continue
         try:
@@ -98,7 +98,8 @@ def open_splits(
             if not (held_out and "train" in opened.datasets):  # else too few images to hold out
                 opened.errors[split] = error
         else:
-            opened.datasets[split] = _with_notes(dataset, found, split, format)
+            others = _other_formats(found, split, format)
+            opened.datasets[split] = _with_notes(dataset, found, others)
     return opened
 
 
@@ -120,19 +121,63 @@ def in_convention(parts: dict[str, SplitSource], boxes: str | None) -> dict[str,
 
 
 def _with_notes(
-    dataset: DetectionDataset, found: DiscoveredDataset, split: str, format: str | None
+    dataset: DetectionDataset, found: DiscoveredDataset, others: Collection[str]
 ) -> DetectionDataset:
-    # Only for training: the search takes longer than opening a cached data set.
-    others = other_formats_note(found) if format is None and canonical(split) == "train" else ()
-    return replace(dataset, notes=(*found.notes, *others, *dataset.notes))
+    note = (
+        f"read as {_format_of(found)}, but {found.folder} holds {' and '.join(sorted(others))} "
+        "annotations too: choose with --format"
+    )
+    return replace(dataset, notes=(*found.notes, *([note] if others else []), *dataset.notes))
 
 
 def _sound(
     dataset: DetectionDataset, found: DiscoveredDataset, split: str, format: str | None
 ) -> DetectionDataset:
-    noted = _with_notes(dataset, found, split, format)
+    others = _other_formats(found, split, format)
+    _require_fullest(found, others)
+    noted = _with_notes(dataset, found, others)
     noted.require_sound_boxes()
     return noted
+
+
+def _other_formats(
+    found: DiscoveredDataset, split: str, format: str | None
+) -> dict[str, dict[str, SplitSource]]:
+    # Only for training: the search takes longer than opening a cached data set.
+    return other_formats(found) if format is None and canonical(split) == "train" else {}
+
+
+def _require_fullest(
+    found: DiscoveredDataset, others: Mapping[str, Mapping[str, SplitSource]]
+) -> None:
+    """Raise DataError if another format has objects in twice as many images, or more."""
+    for name, parts in others.items():
+        try:
+            theirs = _annotated_images(parts)
+        except DataError:  # it may be broken, since it is not read
+            continue
+        own, chosen = _annotated_images(found.parts), _format_of(found)
+        if theirs >= max(2 * own, 1):
+            raise DataError(
+                f"{found.folder}: objects are in {own} image(s) as {chosen}, and in {theirs} as "
+                f"{name}: choose with --format {chosen} or --format {name}"
+            )
+
+
+def _format_of(found: DiscoveredDataset) -> str:
+    return next(iter(found.parts.values())).format
+
+
+def _annotated_images(parts: Mapping[str, SplitSource]) -> int:
+    """Return how many images of any split have an object."""
+    names: set[str] = set()
+    for part in parts.values():
+        dataset = cached(part)
+        has_object = np.diff(dataset.offsets) > 0
+        names.update(
+            name for name, has in zip(dataset.file_names(), has_object, strict=True) if has
+        )
+    return len(names)
 
 
 def require_split(path: Path, split: str, format: str | None = None) -> None:
