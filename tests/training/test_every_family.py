@@ -3,29 +3,22 @@
 The last columns of the table in docs/explanation/families.md.
 """
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from tiny_runs import CrashError, Processes, assert_bit_equal, crash_before, log_rows, start_rank
+from family_runs import main_rank, tune
+from tiny_runs import CrashError, Processes, assert_bit_equal, crash_before, log_rows
 
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import ConfigError
 from setmatch.models.load import load, save
 from setmatch.structures.metadata import Preprocessing
-from setmatch.training.train import train
 from small_families import PRESETS, small_model
 
 pytestmark = pytest.mark.thorough
 
-SETTINGS = (
-    *("data.short_side_px=64", "data.long_side_px=96", "data.workers=0", "data.augment=flip"),
-    *("train.batch_size=4", "train.micro_batch=2", "train.warmup_steps=1"),
-    *("train.evaluate_every=1", "train.checkpoint_every=1", "train.log_every=1"),
-    "train.precision=float32",
-)
 STEPS = 4  # 2 epochs of 8 images
 
 
@@ -44,19 +37,6 @@ def start(request: pytest.FixtureRequest, data: Path, tmp_path: Path) -> Path:
     return tmp_path / "start"
 
 
-def tune(data: Path, start: Path, out: Path, *overrides: str, resume: bool = False) -> Path:
-    run = train(
-        data,
-        out=out,
-        weights=start,
-        overrides=(*SETTINGS, *overrides),
-        epochs=2,
-        resume=resume,
-        device="cpu",
-    )
-    return run.folder
-
-
 def test_a_killed_run_of_the_family_resumes_to_the_same_bits(
     data: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -67,15 +47,6 @@ def test_a_killed_run_of_the_family_resumes_to_the_same_bits(
             tune(data, start, tmp_path / "killed")
     resumed = tune(data, start, tmp_path / "killed", resume=True)
     assert_bit_equal(resumed, whole)
-
-
-def main_rank(
-    out: Path, data: Path, overrides: tuple[str, ...], environment: dict[str, str], log: Path
-) -> None:
-    """Run one process of a run that fine-tunes the model beside it."""
-    start_rank(environment, log)
-    tune(data, out.parent / "start", out, *overrides)
-    sys.exit(0)
 
 
 def test_two_processes_learn_what_one_does(data: Path, start: Path, tmp_path: Path):

@@ -67,7 +67,8 @@ class Detector(nn.Module):
         weights.
         """
         require_batch(batch)
-        if not torch.compiler.is_compiling():
+        # A hook may move or convert the batch.
+        if not (self._forward_pre_hooks or torch.compiler.is_compiling()):
             self._require_alike(batch.pixels)
         return super().__call__(batch, *others, **named)
 
