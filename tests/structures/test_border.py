@@ -224,6 +224,18 @@ def tiny() -> sm.models.Detector:
     return build(ModelCard("setmatch_n", shape, NAMES))
 
 
+def test_a_hook_may_convert_what_a_model_gets():
+    """The check of types is for batches that nothing converts."""
+    model = tiny().double().eval()
+    batch = sm.Batch.from_images([torch.zeros(3, 64, 64)])
+    with pytest.raises(ConfigError, match="the images are float32"):
+        model(batch)
+    model.register_forward_pre_hook(
+        lambda _, given: (replace(given[0], pixels=given[0].pixels.double()), *given[1:])
+    )
+    assert model(batch)[0].predictions.cxcywh.isfinite().all()
+
+
 BATCH = sm.Batch.from_images([torch.zeros(3, 64, 64)] * 2)
 TARGETS = [sm.Target(ONE, BOX)] * 2
 MODEL = tiny()
