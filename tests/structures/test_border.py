@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import setmatch as sm
-from setmatch.errors import DataError, SetmatchError
+from setmatch.errors import ConfigError, DataError, SetmatchError
 from setmatch.inference.engines.eager import EagerEngine
 from setmatch.losses.normalizer import LossNormalizer
 from setmatch.models.registry import build
