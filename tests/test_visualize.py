@@ -10,6 +10,7 @@ from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import Categories
 from setmatch.structures.segments import Segments
 from setmatch.visualize.boxes import draw
+from setmatch.visualize.labels import font_for
 from setmatch.visualize.segments import draw_segments
 
 PETS = Categories((1, 2), ("cat", "an animal with a very long name indeed"))
@@ -177,3 +178,9 @@ def test_segments_of_any_shape_are_drawn(size):
     width, height = size
     assert painted(np.ones((height, width)), [1], size).shape == (height, width, 3)
     assert (painted(np.zeros((height, width)), [], size) == 128).all()
+
+
+def test_fonts_are_opened_once_whatever_the_letters():
+    """Widths and letters are kept by font: a new one for each image would be kept, too."""
+    for text in ("cat", "Känguru", "犬"):
+        assert font_for(text, 14) is font_for(text, 14)

@@ -99,9 +99,9 @@ def test_every_advice_names_an_option_that_the_command_has(verb: str):
     arguments = app[verb].assemble_argument_collection()
     names = {name for each in arguments for name in each.names}
     for word in {*OPTIONS, *SENTENCES, "zzz", "lr", "device-name"} - {n[2:] for n in names}:
-        told = unknown_option(verb, arguments, f"--{word}=1")
-        assert told.startswith(f"{verb}: --{word}: no such option; ")
-        advised = set(re.findall(r"--[a-z0-9-]+", told)) - {f"--{word}"}
+        message = unknown_option(verb, arguments, f"--{word}=1")
+        assert message.startswith(f"{verb}: --{word}: no such option; ")
+        advised = set(re.findall(r"--[a-z0-9-]+", message)) - {f"--{word}"}
         assert advised <= {*names, "--help", "--debug"} | (
             {"--out"} if word in SENTENCES else set()
         )

@@ -142,7 +142,7 @@ def test_numbers_of_an_axis_are_short():
 
 
 def test_the_points_of_a_dashed_curve_are_rings():
-    """A curve of one point has no line, so that only its mark tells it from its companion."""
+    """A curve of one point has no line, so that its mark alone distinguishes it."""
     axis = Axis("", [0.0, 1.0], str)
     curves = [
         Curve("AP", [(1.0, 0.5)], "red", marks=[(1.0, 0.5, "AP")]),

@@ -344,7 +344,7 @@ def test_what_is_no_output_of_torchvision_is_refused(output: Any):
 
 
 class Detects(type(MODEL)):  # type: ignore[misc]  # a detector of a user's own
-    """A detector that returns what it is told."""
+    """A detector that returns given detections."""
 
     def __init__(self, **wrong: Any) -> None:
         torch.nn.Module.__init__(self)

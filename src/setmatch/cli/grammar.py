@@ -218,13 +218,16 @@ def unknown_option(verb: str, arguments: "ArgumentCollection", given: str) -> st
 
 def _setting(name: str) -> str | None:
     """Return the recipe setting of this name, such as train.lr for lr."""
-    from setmatch.config import Recipe
+    from setmatch.config import DataSettings, ModelSettings, Section, TrainSettings
 
+    sections: dict[str, type[Section]] = {
+        "train": TrainSettings,
+        "data": DataSettings,
+        "model": ModelSettings,
+    }
     key = name.replace("-", "_")
-    for section in ("train", "data", "model"):
-        if key in Recipe.model_fields[section].annotation.model_fields:  # type: ignore[union-attr]
-            return f"{section}.{key}"
-    return None
+    found = (f"{section}.{key}" for section, its in sections.items() if key in its.model_fields)
+    return next(found, None)
 
 
 def _too_much(verb: str, arguments: "ArgumentCollection", tokens: Sequence[str], word: str) -> str:

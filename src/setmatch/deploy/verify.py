@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from setmatch.deploy.compare_detections import (
     compare_detections,
     ranked_detections,
 )
-from setmatch.deploy.near_ties import roundings
+from setmatch.deploy.near_ties import compared_despite_ties
 from setmatch.deploy.precision import PrecisionLoss
 from setmatch.errors import ConfigError, VerificationError
 from setmatch.inference.engines.eager import EagerEngine
@@ -139,9 +140,10 @@ def verify(
                 strict=True,
             )
             for number, (image, (ours, theirs)) in enumerate(zip(chosen, pairs, strict=True)):
-                one = compare_detections(ours, theirs, detector.card.categories, tolerance)
-                if one.problem:
-                    one = _rounded(eager, batch.pixels[number], size_px, theirs, tolerance, one)
+                exact = compare_detections(ours, theirs, detector.card.categories, tolerance)
+                compared = partial(_compared, eager, theirs, size_px, tolerance)
+                pixels = batch.pixels[number]
+                one = compared_despite_ties(eager, pixels, size_px, compared, exact)
                 if one.problem:
                     raise VerificationError(
                         f"{image.name} at {at}: {one.problem}; {explain(batch.pixels)}"
@@ -151,24 +153,16 @@ def verify(
     return checks
 
 
-def _rounded(
+def _compared(
     eager: EagerEngine,
-    pixels: Float[Tensor, "3 H W"],
-    size_px: tuple[int, int],
     theirs: RankedDetections,
+    size_px: tuple[int, int],
     tolerance: Tolerance,
-    exact: Difference,
+    predictions: Predictions,
 ) -> Difference:
-    """Return how a file differs from the model for a rounding of the image that leaves no problem.
-
-    If there is none, return `exact`, the difference for the image itself.
-    """
-    for predictions in roundings(eager, pixels, size_px):
-        (ours,) = ranked_detections(predictions, eager.class_loss, size_px)
-        found = compare_detections(ours, theirs, eager.card.categories, tolerance)
-        if not found.problem:
-            return found
-    return exact
+    """Return how detections of a file differ from the model's predictions for one image."""
+    (ours,) = ranked_detections(predictions, eager.class_loss, size_px)
+    return compare_detections(ours, theirs, eager.card.categories, tolerance)
 
 
 def sizes_to_verify(preprocessing: Preprocessing) -> list[tuple[int, int]]:

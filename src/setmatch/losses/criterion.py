@@ -176,7 +176,6 @@ class Criterion:
             )
         if normalizer is None:
             require_fractions(groups)
-        if normalizer is None:
             num_queries = groups[0].predictions.logits.shape[2] // groups[0].query_groups
             normalizer = LossNormalizer.of(targets, num_queries, device)
         with torch.autocast(device.type, enabled=False):

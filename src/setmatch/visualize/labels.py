@@ -61,16 +61,22 @@ def font_for(text: str, size: int) -> Font:
     default = _default_font(size)
     if text.isascii():
         return default
-    fonts: list[Font] = [default]
-    for name in _SYSTEM_FONTS:
-        with suppress(OSError):  # not installed
-            fonts.append(ImageFont.truetype(name, size))
-    return min(fonts, key=lambda font: _count_missing(font, text))
+    return min((default, *_system_fonts(size)), key=lambda font: _count_missing(font, text))
 
 
+# Fonts are kept, since widths and letters are kept by font.
 @lru_cache(maxsize=64)
 def _default_font(size: int) -> Font:
     return ImageFont.load_default(size=size)
+
+
+@lru_cache(maxsize=64)
+def _system_fonts(size: int) -> tuple[Font, ...]:
+    fonts: list[Font] = []
+    for name in _SYSTEM_FONTS:
+        with suppress(OSError):  # not installed
+            fonts.append(ImageFont.truetype(name, size))
+    return tuple(fonts)
 
 
 def _count_missing(font: Font, text: str) -> int:

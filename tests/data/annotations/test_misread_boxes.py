@@ -53,7 +53,7 @@ def test_the_convention_of_misread_boxes_is_named(format: str, meant: BoxConvent
         sizes_px = np.tile(np.array([[HEIGHT, WIDTH]], dtype=np.int32), (count, 1))
         found = doubt(written(xywh_px, sizes_px, meant), FORMATS[format])
         assert found is not None
-        if meant == YXYX_RELATIVE:  # no number tells it from the more usual corners
+        if meant == YXYX_RELATIVE:  # no number distinguishes it from the more usual corners
             assert FORMATS[format].changed(found.likely).words == "xyxy,relative"
             assert FORMATS[format].changed(found.y_first) == meant
             assert f"with --boxes {found.y_first} if y is before x" in found.advice

@@ -157,7 +157,7 @@ def _ids(records: Sequence[Record]) -> list[Any]:
 
 def _id(numbers: Mapping[str, int], written: Any) -> int:
     """Return the id that was read for one as it is in the file, where it may be text."""
-    return int(number_of(numbers, written))  # type: ignore[call-overload]
+    return int(number_of(numbers, written))
 
 
 def _categories(dataset: DetectionDataset) -> dict[int, Record]:

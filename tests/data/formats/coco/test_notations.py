@@ -13,6 +13,7 @@ import pytest
 from setmatch.data.annotations.box_convention import BoxConvention
 from setmatch.data.audit.fix import fix_coco
 from setmatch.data.dataset import DetectionDataset
+from setmatch.data.formats.coco.box_notations import read_notation
 from setmatch.data.formats.coco.read import read_coco
 from setmatch.errors import DataError
 from small_coco import edited, object_, read, sound, write_images
@@ -204,3 +205,11 @@ def test_an_area_that_is_no_number_is_that_of_the_box(folder: Path, text: str):
     dataset = read(folder, edited(object_(0, area=text)))
     assert dataset.area_px[0] == 600
     assert dataset.fix_counts == {"absent or no number: width × height": 1}
+
+
+def test_a_box_may_lie_however_deep_in_lists():
+    """Deeper than Python calls functions."""
+    box: list[Any] = [1, 2, 3, 4]
+    for _ in range(5_000):
+        box = [box]
+    assert read_notation(box) == [1, 2, 3, 4]

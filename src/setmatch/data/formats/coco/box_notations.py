@@ -1,6 +1,6 @@
 """COCO boxes that are written otherwise than as a list of four numbers, by whose tools they were.
 
-Read are numbers as text, all four in one text, a list inside a list, and objects that name the
+Read are numbers as text, all four in one text, lists inside of lists, and objects that name the
 sides. What may mean several boxes, such as five numbers or two points, is not.
 """
 
@@ -28,8 +28,8 @@ def read_notation(box: object) -> list[float] | None:
 
     Objects are not read, since they say themselves what their numbers are: see `read_sides`.
     """
-    if isinstance(box, list) and len(box) == 1 and isinstance(box[0], list | str):
-        return read_notation(box[0])
+    while isinstance(box, list) and len(box) == 1 and isinstance(box[0], list | str):
+        box = box[0]
     if isinstance(box, str) and len(box) <= _LONGEST_TEXT:
         inner = box.strip().removeprefix("[").removesuffix("]")
         box = [part.strip() for part in inner.split(",")] if "," in inner else inner.split()

@@ -1,6 +1,7 @@
 """COCO files whose ids are texts, such as UUIDs, the ids of a database, or file names: numbered."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from setmatch.data.dataset import AnnotationFix
 from setmatch.data.formats.columns import Records, as_integer
@@ -17,7 +18,7 @@ def numbers_of(ids: Sequence[object]) -> dict[str, int]:
     return {text: number for number, text in enumerate(texts, start=1)}
 
 
-def number_of(numbers: Mapping[str, int], id_: object) -> object:
+def number_of(numbers: Mapping[str, int], id_: Any) -> Any:
     """Return the number of an id that is written as text, and any other value unchanged."""
     return numbers.get(str(id_), id_) if isinstance(id_, str | int) else id_
 
