@@ -31,7 +31,7 @@ class Interruption:
     def __init__(self) -> None:
         self._received: list[int] = []
         self._process = os.getpid()
-        self._finished = self._asks_again = False
+        self._finished = self._asks_again = self._was_swallowed = False
         self._code = 0
 
     def __enter__(self) -> Self:
@@ -72,7 +72,8 @@ class Interruption:
             return
         if self._asks_again:
             self._asks_again = False
-            if _is_importing(frame):
+            if self._was_swallowed or _is_importing(frame):
+                self._was_swallowed = False
                 self._interrupt(number)
             return
         self._received.append(number)
@@ -82,15 +83,15 @@ class Interruption:
 
     def _interrupt(self, number: int) -> None:
         """Raise KeyboardInterrupt unless the program ends with one; see later what became of it."""
-        self._later(number, asks=True)
+        self._ask_again(number)
         if not is_interruption(sys.exception()):
             raise KeyboardInterrupt
 
-    def _later(self, number: int, asks: bool) -> None:
-        """Send this process the signal from another thread, because here nothing can be raised."""
+    def _ask_again(self, number: int) -> None:
+        """Send this process the signal from another thread, later; it does not count as another."""
 
         def send() -> None:
-            self._asks_again = asks
+            self._asks_again = True
             os.kill(self._process, number)
 
         timer = threading.Timer(_AGAIN_S, send)
@@ -108,7 +109,8 @@ class Interruption:
 
     def _swallowed(self, unraisable: Any) -> None:
         if isinstance(unraisable.exc_value, KeyboardInterrupt) and self._received:
-            self._later(self._received.pop(), asks=False)
+            self._was_swallowed = True  # here nothing can be raised
+            self._ask_again(self._received[0])
             return
         self._report(unraisable)
 

@@ -41,11 +41,20 @@ PLACES = {
     "except KeyboardInterrupt:\n    raise ImportError('a part failed to import')",
     "is in a destructor": "class Held:\n    def __del__(self):\n        reach('there'); wait()\n"
     "held = Held()\ndel held\nwait()",
+    # The question what became of the interruption comes before the destructor's is answered.
+    "is in a slow destructor": "from setmatch import interruption\nclass Held:\n"
+    "    def __del__(self):\n        try:\n            reach('there'); wait()\n"
+    "        finally:\n            interruption._AGAIN_S = 1\n"
+    "held = Held()\ndel held\nwait()",
     "is in a compiled string": "exec(\"reach('there'); wait()\")",
 }
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 CASES = list(product(PLACES, CODES))
-USUAL = (("replaces", signal.SIGTERM), ("catches everything", signal.SIGINT))
+USUAL = (
+    ("replaces", signal.SIGTERM),
+    ("catches everything", signal.SIGINT),
+    ("is in a slow destructor", signal.SIGTERM),
+)
 
 
 def heed_ctrl_c() -> None:
