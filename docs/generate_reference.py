@@ -9,6 +9,7 @@ import io
 import itertools
 from collections.abc import Iterator
 from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, get_args
 
@@ -24,7 +25,7 @@ from setmatch.config import RECIPES, Recipe, recipe_names
 REFERENCE = Path(__file__).parent / "reference"
 REPOSITORY = Path(__file__).parents[1]
 # Rooms whose __all__ is public beside the names of `setmatch` itself.
-ROOMS = ("models", "layers", "losses", "data", "transforms", "metrics", "engines")
+ROOMS = ("models", "layers", "losses", "data", "data.transforms", "metrics", "engines")
 
 
 def commands() -> str:
@@ -113,7 +114,7 @@ def _room(name: str) -> Any:
     try:
         return import_module(f"setmatch.{name}")
     except ModuleNotFoundError:
-        return getattr(setmatch, name)
+        return attrgetter(name)(setmatch)
 
 
 def _opening(module: Any) -> str:

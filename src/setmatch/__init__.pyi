@@ -1,8 +1,8 @@
 from . import data as data
 from . import losses as losses
 from . import models as models
+from .bulk.predictor import Predictor as Predictor
 from .config import load_recipe as load_recipe
-from .data.batches import transforms as transforms
 from .deploy.export import export as export
 from .deploy.load import load as load
 from .errors import SetmatchError as SetmatchError
@@ -31,6 +31,7 @@ __all__ = [
     "Detections",
     "PredictionGroup",
     "Predictions",
+    "Predictor",
     "SetmatchError",
     "Target",
     "__version__",
@@ -50,5 +51,4 @@ __all__ = [
     "push",
     "save",
     "train",
-    "transforms",
 ]

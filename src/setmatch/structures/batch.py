@@ -218,7 +218,7 @@ def _warn_of_unnormalized(image: Float[Tensor, "3 _ _"]) -> None:
         warnings.warn(
             f"Batch.from_images: image 0 reaches {most:g}, as 0 to 255 does; a model takes pixels "
             "of 0 to 1 that are normalized with its mean and std (model.card.preprocessing): "
-            "setmatch.transforms.preprocess(image, preprocessing)",
+            "setmatch.data.transforms.preprocess(image, preprocessing)",
             stacklevel=3,
         )
 
