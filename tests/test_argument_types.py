@@ -75,8 +75,17 @@ def test_the_sentence_says_what_was_given_and_what_may_be():
 
 
 def test_a_missing_argument_is_pythons_own_error():
-    with pytest.raises(TypeError, match="source"):
+    with pytest.raises(TypeError, match=r"^load\(\) missing a required argument: 'source'$"):
         sm.load()  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [("tresholds", "did you mean threshold"), ("Classes", "did you mean classes"), ("x", "known")],
+)
+def test_an_unknown_argument_is_pythons_own_error_and_advice(name: str, advice: str):
+    with pytest.raises(TypeError, match=rf"^predict\(\) got .* '{name}'; {advice}"):
+        sm.predict(**GIVEN["predict"], **{name: 0.5})
 
 
 @checked

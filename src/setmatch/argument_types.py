@@ -19,7 +19,7 @@ from typing import (
     get_origin,
 )
 
-from setmatch.errors import ConfigError, short
+from setmatch.errors import ConfigError, short, suggest
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -54,7 +54,7 @@ def checked_except(
         @wraps(function)
         def checking(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
             signature = _signature(function)
-            for name, value in signature.bind(*args, **kwargs).arguments.items():
+            for name, value in _bound(function, *args, **kwargs).items():
                 annotation = signature.parameters[name].annotation
                 if name not in names and not _fits(value, annotation):
                     given = f"{name} = {short(value)} ({type(value).__name__})"
@@ -67,6 +67,19 @@ def checked_except(
 
 
 checked = checked_except()
+
+
+def _bound(
+    function: Callable[Parameters, Any], *args: Parameters.args, **kwargs: Parameters.kwargs
+) -> Mapping[str, object]:
+    """Return the arguments by their names; TypeError as Python's names the function, too."""
+    signature = _signature(function)
+    try:
+        return signature.bind(*args, **kwargs).arguments
+    except TypeError as error:
+        unknown = [name for name in kwargs if name not in signature.parameters]
+        advice = f"; {suggest(unknown[0], signature.parameters)}" if unknown else ""
+        raise TypeError(f"{function.__name__}() {error}{advice}") from None
 
 
 @cache

@@ -50,9 +50,10 @@ def suggest(
     `prefix` is written before that name. If none is similar, return `otherwise`, or the list of
     all known names.
     """
-    similar = difflib.get_close_matches(name, known, n=1)
+    spelled = {each.casefold(): each for each in known}  # capitals alone are a small difference
+    similar = difflib.get_close_matches(name.casefold(), spelled, n=1)
     if similar:
-        return f"did you mean {prefix}{similar[0]}?"
+        return f"did you mean {prefix}{spelled[similar[0]]}?"
     return f"known are {', '.join(known)}" if otherwise is None else otherwise
 
 

@@ -340,3 +340,10 @@ def test_imagenet_weights_load_into_the_backbone(tmp_path: Path, monkeypatch):
     assert torch.equal(conv.weight, pretrained.layer3[2].conv2.weight)
     assert torch.equal(conv.norm.running_var, pretrained.layer3[2].bn2.running_var)
     assert json.dumps(started.card.arguments)
+
+
+def test_a_folder_that_takes_no_files_is_refused(tmp_path: Path):
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ConfigError, match="name a"):
+            save(_detector("setmatch_n"), folder)

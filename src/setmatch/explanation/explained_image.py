@@ -10,7 +10,7 @@ from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import ModelCard
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ExplainedImage:
     """The detections of one image, the object query of each, and the attention of all queries.
 

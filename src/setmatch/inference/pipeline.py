@@ -32,7 +32,7 @@ Reader = Callable[[int], UInt8[Tensor, "3 H W"]]
 _NOTEBOOK_PX = 1024
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ImageResult(Detections):
     """The detections of one image, with the image itself: its path or its pixels.
 

@@ -129,9 +129,27 @@ def _expand(images: ImageSource | Sequence[ImageSource]) -> tuple[list[ImageSour
 
 def _no_image(given: object) -> DataError:
     return DataError(
-        f"{short(given)} ({type(given).__name__}) is no image; give a file, a Pillow image, a "
-        "uint8 tensor (3, H, W) or array (H, W, 3), or a list of these"
+        f"{short(given)} ({type(given).__name__}) is no image; give the path of a file, a Pillow "
+        "image (PIL.Image.open takes opened files, and bytes in io.BytesIO), a uint8 tensor "
+        "(3, H, W) or array (H, W, 3), or a list of these"
     )
+
+
+def _conversion(pixels: Tensor | NDArray[Any], dtype: object, channel_axis: int) -> str:
+    """Return how pixels of another kind become an image; empty if that is not known."""
+    is_array, shape, is_levels = channel_axis == -1, pixels.shape, pixels.dtype == dtype
+    if len(shape) == 4:
+        return "; for several images, give list(images)"
+    if is_array and is_levels and (len(shape) == 2 or shape[-1] in (1, 4)):
+        squeezed = ".squeeze()" if shape[-1] == 1 else ""
+        return f"; for gray and opacity, give PIL.Image.fromarray(image{squeezed})"
+    if len(shape) == 3 and shape[channel_axis] != 3 and shape[-1 - channel_axis] == 3:
+        moved = "image.transpose(1, 2, 0)" if is_array else "image.permute(2, 0, 1)"
+        return f"; for channels of this order, give {moved}"
+    if not is_levels:
+        cast = "astype('uint8')" if is_array else "to(torch.uint8)"
+        return f"; for values of 0 to 1, give (image * 255).round().{cast}"
+    return ""
 
 
 def _read(source: ImageSource) -> UInt8[Tensor, "3 H W"]:
@@ -145,7 +163,7 @@ def _read(source: ImageSource) -> UInt8[Tensor, "3 H W"]:
     if not is_image or 0 in source.shape:
         given = f"{type(source).__name__} of {source.dtype}, shape {tuple(source.shape)}"
         wanted = "a uint8 tensor (3, H, W) or array (H, W, 3), RGB, of at least one pixel"
-        raise DataError(f"{given}: expected {wanted}")
+        raise DataError(f"{given}: expected {wanted}{_conversion(source, dtype, channel_axis)}")
     if not isinstance(source, np.ndarray):
         return source.cpu()
     # torch takes neither negative strides (BGR reversed to RGB) nor read-only memory.

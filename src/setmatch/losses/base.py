@@ -38,7 +38,7 @@ class Loss(Protocol):
         """Return the loss of a micro-batch. `normalizer` counts the targets of the whole step."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MatchedPredictions:
     """A prediction group and its matched targets: the input of every loss term.
 

@@ -12,7 +12,7 @@ from setmatch.errors import ConfigError, short
 from setmatch.structures.batch import Target, require_targets
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LossNormalizer:
     """Counts over all micro-batches and processes of an optimizer step.
 

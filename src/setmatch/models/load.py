@@ -14,7 +14,7 @@ from setmatch.argument_types import checked_except
 from setmatch.errors import ConfigError, WeightsError, suggest
 from setmatch.files.manifest import MANIFEST, DamagedError, read_manifest
 from setmatch.files.reading import sha256_of
-from setmatch.files.writing import atomic_file
+from setmatch.files.writing import atomic_file, require_folder
 from setmatch.models.adapt import adapt_classes, adapt_num_queries
 from setmatch.models.detector import Detector, require_weights
 from setmatch.models.factory import import_named
@@ -180,9 +180,11 @@ def save(
     `thresholds` replaces the best score threshold of each class on the card.
     `small` stores one byte per weight instead of four (see weights/int8.py); loading expands them.
     Each file is written atomically. The card holds the SHA-256 of the weights, which is checked
-    when they are loaded. Raises ConfigError for the engine of an exported file.
+    when they are loaded. Raises ConfigError for the engine of an exported file, and for a folder
+    that takes no files.
     """
     require_weights(detector, "save")
+    require_folder(folder)
     folder, card = Path(folder), detector.card
     if thresholds is not None:
         card = dataclasses.replace(card, thresholds=thresholds)

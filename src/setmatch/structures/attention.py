@@ -8,7 +8,7 @@ from torch import Tensor
 from setmatch.structures.outputs import Predictions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AttentionMaps:
     """Dense cross-attention: the weight of each feature map cell, by decoder layer, head and query.
 
@@ -19,7 +19,7 @@ class AttentionMaps:
     grid: tuple[int, int]  # rows, columns
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SamplingPoints:
     """Deformable cross-attention: sampling points and weights, by decoder layer, head and query.
 
@@ -31,7 +31,7 @@ class SamplingPoints:
     level: Int[Tensor, " P"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class QueryPredictions:
     """The best class of every query, its confidence score and its box."""
 
@@ -40,7 +40,7 @@ class QueryPredictions:
     cxcywh: Float[Tensor, "Q 4"]  # fractions of the image
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AttentionTrace:
     """The attention of one forward pass on one image; every tensor is on the CPU.
 

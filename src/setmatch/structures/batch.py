@@ -24,7 +24,7 @@ UNNORMALIZED = 30.0  # above normalized values, below the bytes of an image that
 OUTSIDE = 0.1  # how far a box may reach out of its image before it may be one of corners
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch:
     """Images padded to one size at the bottom and right; `valid` is True on image pixels.
 
@@ -99,7 +99,7 @@ class Batch:
         return Batch(self.pixels.pin_memory(), self.valid.pin_memory(), self.padded)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Target:
     """The objects of one image: class indices, and boxes normalized to the unpadded image, float32.
 

@@ -59,7 +59,7 @@ def coco_rows(detections: DetectedBoxes) -> list[dict[str, Any]]:
     ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DetectionArrays:
     """Detections of one image, by descending score, in pixels of the original image."""
 

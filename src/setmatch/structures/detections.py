@@ -47,7 +47,7 @@ class Detection:
     mask: Bool[Tensor, "H W"] | None = field(default=None, repr=False, compare=False)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Detections:
     """Detections of one image, by descending score, in pixels of the original image.
 

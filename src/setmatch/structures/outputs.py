@@ -24,7 +24,7 @@ _WANTED = {
 LARGEST_FRACTION = 20.0  # no box of a model that predicts fractions is as large
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Predictions:
     """The predictions of every decoder layer; the last layer's are the model's output.
 
@@ -40,7 +40,7 @@ class Predictions:
             _require_predictions(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Assignment:
     """Matched pairs of queries and targets, of all images of a batch.
 
@@ -62,7 +62,7 @@ class MaskDecoder(Protocol):
         """Return the mask logits of each pair of image and query, at stride 4."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EdgeDistributions:
     """How far the left, top, right and bottom edges of boxes move: a distribution for each.
 

@@ -18,7 +18,7 @@ _SPREAD = sum(1 << 9 * place for place in range(7)) - (1 << 63)
 _LOWEST = sum(1 << 8 * place for place in range(8))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PackedMasks:
     """The masks of one image's objects, packed along the width in the order of numpy.packbits."""
 

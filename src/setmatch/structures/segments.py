@@ -12,7 +12,7 @@ from setmatch.structures.metadata import Categories
 from setmatch.structures.packed_masks import PackedMasks
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Segments:
     """Panoptic segmentation of one image, at its original size.
 

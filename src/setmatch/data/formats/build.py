@@ -25,7 +25,7 @@ from setmatch.data.ragged import offsets_of, pack
 from setmatch.structures.metadata import Categories
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageTable:
     """The images of a data set: their folder, ids, file names and annotated (height, width)."""
 

@@ -111,7 +111,8 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 def _expanded(pattern: str) -> list[Path]:
     if not glob.has_magic(pattern):
-        raise DataError(f"{pattern}: no such file or folder")
+        where = "; download what is at an address first" if "://" in pattern else ""
+        raise DataError(f"{pattern}: no such file or folder{where}")
     paths = list(map(Path, glob.glob(pattern, recursive=True)))
     if not paths:
         raise DataError(f"{pattern}: the pattern matches no file")

@@ -63,7 +63,7 @@ USUAL = Difficulty()
 EASY = Difficulty(3, (0.16, 0.3), ("circle", "square", "triangle"), cluttered=False, colored=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scene:
     """An image and its objects: class indices, and tight boxes of their visible pixels."""
 

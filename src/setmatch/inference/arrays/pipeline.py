@@ -21,7 +21,7 @@ from setmatch.visualize.labels import ColorBy
 Reader = Callable[[int], UInt8[np.ndarray, "H W 3"]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ArrayResult(DetectionArrays):
     """The detections of one image, with its pixels."""
 

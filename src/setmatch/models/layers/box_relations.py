@@ -14,7 +14,7 @@ HIDDEN = 16
 MIN_SIDE = 1e-3  # of the image: box sides are clamped before dividing by them
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class QueryAttentionMask:
     """For each query (row), the queries it may attend to and those that rank before it.
 

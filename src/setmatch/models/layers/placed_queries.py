@@ -17,7 +17,7 @@ from setmatch.models.layers.queries import (
 from setmatch.ops.precision import at_least_single
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TokenProposals:
     """Whether every token is an object of any class, and its box. `real` is False for padding."""
 
@@ -26,7 +26,7 @@ class TokenProposals:
     real: Bool[Tensor, "B N"] | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PlacedQueries:
     """What a decoder starts from. A place without sides is a box of half the image's sides.
 

@@ -20,7 +20,7 @@ _MOST_COMPARED = 5000  # tensors, several times as many as the largest detector 
 _MOST_PREFIXES = 3  # parts of a name that a trainer may have put before it
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LoadedWeights:
     """A model card and tensors in our names; `notes` list what was assumed or changed.
 
