@@ -20,7 +20,7 @@ from setmatch.evaluation.detected_images import image_ids_of
 from setmatch.evaluation.metrics.coco import Results
 from setmatch.evaluation.metrics.per_layer import PerLayerDetections
 from setmatch.evaluation.split_detections import SplitDetections
-from setmatch.files.reading import read_bytes
+from setmatch.files.reading import read_json
 
 _LOW_SCORE = 0.1  # if no detection scores less, a threshold was probably applied
 
@@ -124,7 +124,7 @@ def _other_convention(
 
 def _parse(path: Path) -> Records:
     try:
-        content = read_bytes(path)
+        content = read_json(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     try:

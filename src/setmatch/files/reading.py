@@ -7,6 +7,7 @@ have the name of an image or of an annotation file.
 import codecs
 import errno
 import hashlib
+import json
 import os
 import stat
 from io import BufferedReader, TextIOWrapper
@@ -76,6 +77,22 @@ def read_text(path: str | Path, encoding: str = "utf-8", errors: str = "strict")
             return file.read()
         except MemoryError:
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM), str(path)) from None
+
+
+def read_json(path: str | Path) -> bytes:
+    """Return the text of a JSON file as bytes of UTF-8, in whichever form of Unicode it is written.
+
+    UTF-16 and UTF-32 are recognized without a mark, too. A text in neither is returned as it is.
+    Raises OSError as `read_bytes` does.
+    """
+    content = read_bytes(path)
+    encoding = json.detect_encoding(content[:4])
+    if encoding == "utf-8":
+        return content
+    try:
+        return content.decode(encoding).encode()
+    except UnicodeDecodeError:
+        return content
 
 
 def sha256_of(path: str | Path) -> str:

@@ -43,6 +43,10 @@ FORMATS: dict[str, tuple[str, Any, str]] = {  # file, content, its name in the e
     "a table of Open Images": ("boxes.csv", OPEN_IMAGES, "table of boxes"),
     "TFRecord": ("train.tfrecord", "\0\1", "TFRecord"),
     "records": ("pets.record", "\0\1", "TFRecord"),
+    **{
+        f"packed as {suffix}": (f"train{suffix}", "PK", "unpack it where it lies")
+        for suffix in (".json.gz", ".ZIP", ".tar.gz", ".7z", ".json.xz", ".rar")
+    },
     "Darknet": ("obj.names", "cat\n", "Darknet"),
 }
 
@@ -87,7 +91,7 @@ def test_the_error_names_the_format_and_what_to_do(
     message = str(caught.value)
     assert f"{path} looks like " in message
     assert name in message.partition("looks like")[2]
-    assert any(word in message for word in ("export", "convert", "write a data.yaml"))
+    assert any(word in message for word in ("export", "convert", "write a data.yaml", "unpack"))
 
 
 OTHERS = {

@@ -22,7 +22,7 @@ from setmatch.data.formats.coco.text_ids import number_of, numbers_of
 from setmatch.data.formats.coco.write import coco_tree, polygons
 from setmatch.data.ragged import unpack
 from setmatch.errors import DataError
-from setmatch.files.reading import read_bytes
+from setmatch.files.reading import read_json
 from setmatch.files.writing import write_text
 
 Record = dict[str, Any]
@@ -69,7 +69,7 @@ def write_fixed(data: Path, discovered: DiscoveredDataset, out: Path) -> list[Ch
         name = Path(place) if is_coco else Path("annotations", f"{part.split}.json")
         dataset = cached(part)
         if is_coco:
-            tree = json.loads(read_bytes(part.source))
+            tree = json.loads(read_json(part.source))
         else:
             files = unpack(dataset.names, dataset.name_offsets)
             # Not by msgspec, which refuses names that are not UTF-8.

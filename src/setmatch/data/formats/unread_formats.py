@@ -9,14 +9,16 @@ from typing import Any
 import msgspec
 
 from setmatch.data.formats.layout import files_in, subfolders
-from setmatch.files.reading import open_regular, read_bytes
+from setmatch.files.reading import open_regular, read_json
 
 _LEVELS = 3
 _FOLDERS = 20  # in a folder, that are looked into
 _FILES = 20  # of a folder that are looked at
+_PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz", ".7z", ".rar")
 _SUFFIXES = (
     *(".json", ".geojson", ".jsonl", ".ndjson", ".xml"),
     *(".csv", ".tsv", ".tfrecord", ".tfrecords", ".record", ".names"),
+    *_PACKED,  # last: an archive may hold anything
 )
 _MOST_BYTES = 20_000_000  # of a JSON file that is looked at
 _TABLE = re.compile(r"\b(x_?min|x1|bbox_x|left|region_shape_attributes)\b", re.IGNORECASE)
@@ -70,6 +72,8 @@ def _describe(file: Path) -> str:
     suffix = file.suffix.lower()
     if suffix in (".tfrecord", ".tfrecords", ".record"):
         return f"TFRecord, which is not read; {_EXPORT}"
+    if suffix in _PACKED:
+        return "a packed file, which is not read; unpack it where it lies"
     if suffix == ".names":
         return (
             "Darknet's list of classes, without a data.yaml; put images and labels into images/ "
@@ -98,7 +102,7 @@ def _describe_json(file: Path) -> str:
     if file.suffix.lower() in (".jsonl", ".ndjson"):
         known = _LINE.search(first)
         return f"a file of one JSON object a line, which is not read; {_EXPORT}" if known else ""
-    return _describe_tree(msgspec.json.decode(read_bytes(file)))
+    return _describe_tree(msgspec.json.decode(read_json(file)))
 
 
 def describe_other_text(content: bytes) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from setmatch.data.discovery import discover_splits
 from setmatch.data.formats.coco.find import kind_of
+from setmatch.data.formats.coco.read import read_coco
 from setmatch.data.open import open_dataset
 from setmatch.errors import DataError
 from small_coco import sound, write_images
@@ -64,10 +65,21 @@ def test_a_large_file_with_sorted_keys_is_found_in_its_folder(tmp_path: Path):
     assert open_dataset(tmp_path, "train").source == file
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_the_encoding_does_not_matter(tmp_path: Path, encoding: str):
-    (tmp_path / "a.json").write_text(json.dumps(sound()), encoding=encoding)
-    assert kind_of(tmp_path / "a.json") == "coco"
+ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"]
+
+
+@pytest.mark.parametrize("encoding", [*ENCODINGS, "utf-32-be"])
+@pytest.mark.parametrize("indent", [None, 1])
+def test_the_encoding_does_not_matter(tmp_path: Path, encoding: str, indent: int | None):
+    """With the mark of an encoding or without one."""
+    write_images(tmp_path)
+    text = json.dumps(sound(), indent=indent, ensure_ascii=False).replace("dog", "dög")
+    (tmp_path / "train.json").write_text(text, encoding=encoding)
+    assert kind_of(tmp_path / "train.json") == "coco"
+    dataset = read_coco(tmp_path / "train.json")
+    assert dataset.categories.names == ("car", "dög")
+    assert dataset.xywh_px.tolist() == [[6, 4, 30, 20], [0, 0, 60, 40], [0, 0, 30, 20]]
+    assert dataset.class_indices.tolist() == [1, 0, 0]
 
 
 OTHERS = {

@@ -224,3 +224,13 @@ def test_a_file_that_is_not_a_json_object_is_refused(tmp_path: Path, content: by
     with pytest.raises(DataError, match=r"bad\.json: .*; ") as caught:
         read_coco(tmp_path / "bad.json")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "gbk", "shift_jis"])
+def test_a_file_in_an_encoding_of_a_country_says_how_to_save_it(tmp_path: Path, encoding: str):
+    """Python on Windows writes what it is not told otherwise; such a file is not cut short."""
+    name = {"gbk": "狗", "shift_jis": "犬"}.get(encoding, "Möwe")
+    text = json.dumps(sound(), ensure_ascii=False).replace("dog", name)
+    (tmp_path / "set.json").write_text(text, encoding=encoding)
+    with pytest.raises(DataError, match=r"set\.json: not UTF-8 text \(.*\); save it as UTF-8"):
+        read_coco(tmp_path / "set.json")

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float32, Float64, Int64
 
 from setmatch.data.formats.coco.schema import CategoryRecord, ImageRecord, refuse_repeats
 from setmatch.data.formats.columns import Records
-from setmatch.files.reading import read_bytes
+from setmatch.files.reading import read_json
 
 _CHUNK = 256  # annotations decoded at a time
 _Id = Annotated[int, msgspec.Meta(gt=-(2**63))]
@@ -81,7 +81,7 @@ def parse_flawless(source: Path) -> tuple[Records, Records, Columns] | None:
     the slow reader then inspects each annotation. Raises DataError for a key that is there twice.
     """
     try:
-        text = read_bytes(source)
+        text = read_json(source)
         tree = msgspec.json.decode(text, type=_File)
         columns = _columns(tree.annotations)
     except (OSError, msgspec.MsgspecError, RecursionError, UnicodeError, OverflowError):

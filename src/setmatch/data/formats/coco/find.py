@@ -18,10 +18,11 @@ from setmatch.data.formats.layout import ANNOTATION_FOLDERS, files_in, subfolder
 from setmatch.data.formats.unread_formats import describe_unread
 from setmatch.data.splits import split_in
 from setmatch.errors import DataError
-from setmatch.files.reading import open_regular, read_bytes, read_text
+from setmatch.files.reading import open_regular, read_json
 
 Kind = Literal["coco", "panoptic"]
 _SAMPLED_BYTES = 1 << 16  # of the first annotations, which tell their kind
+_MARKS_OF_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # If a split has several files, the first of these patterns that matches wins.
 _USUAL_NAMES = (
     r"instances_[a-z]+2017",
@@ -58,8 +59,8 @@ def kind_of(file: Path) -> Kind | None:
     """Return what a JSON file holds, wherever in it COCO's lists are; None for anything else."""
     try:
         with open_regular(file) as stream:
-            if stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-                return _kind_of_text(read_text(file, encoding="utf-16").encode())
+            if b"\0" in stream.peek(4)[:4] or stream.peek(2)[:2] in _MARKS_OF_UTF_16:
+                return _kind_of_text(read_json(file))
             # Mapped, because the second list of a large file may begin anywhere.
             with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as text:
                 return _kind_of_text(text)
@@ -121,7 +122,7 @@ def _kind_of_broken(file: Path) -> Kind | None:
     place of the broken one.
     """
     try:
-        msgspec.json.decode(read_bytes(file))
+        msgspec.json.decode(read_json(file))
     except (OSError, ValueError, RecursionError, msgspec.MsgspecError):
         return "panoptic" if file.stem.startswith("panoptic") else "coco"
     return None

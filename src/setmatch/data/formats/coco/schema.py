@@ -17,7 +17,7 @@ from setmatch.data.formats.columns import Records
 from setmatch.data.formats.repeated_keys import refuse_repeated_keys
 from setmatch.data.formats.unread_formats import describe_other_text
 from setmatch.errors import DataError
-from setmatch.files.reading import read_bytes
+from setmatch.files.reading import read_json
 
 NO_SEGMENTATION = msgspec.Raw(b"")
 
@@ -106,7 +106,7 @@ def parse(source: Path, kind: type[Kind]) -> dict[str, Records]:
     Raises DataError when the file cannot be read or is not an object with these lists.
     """
     try:
-        text = read_bytes(source)
+        text = read_json(source)
     except OSError as error:
         raise DataError(
             f"{source}: cannot be read ({error.strerror or error}); name a readable file"
@@ -149,6 +149,8 @@ def _parse_slowly(source: Path, text: bytes, kind: type) -> dict[str, Records]:
         reason = " ".join(str(error).split())
         if other := describe_other_text(text):
             raise DataError(f"{source}: looks like {other}") from None
+        if isinstance(error, UnicodeDecodeError):
+            raise DataError(f"{source}: not UTF-8 text ({reason}); save it as UTF-8") from None
         raise DataError(
             f"{source}: not valid JSON, perhaps cut short ({reason}); copy or export it again"
         ) from None

@@ -14,6 +14,7 @@ from setmatch.data.formats.written_paths import written_parts
 from setmatch.data.formats.yolo.choose_yaml import choose_yaml
 from setmatch.data.formats.yolo.data_yaml import SUFFIXES as YAML_SUFFIXES
 from setmatch.data.formats.yolo.data_yaml import DataYaml, read_data_yaml
+from setmatch.data.formats.yolo.label_files import labels_of, note_other_names
 from setmatch.data.formats.yolo.read import read_yolo
 from setmatch.data.images.image_paths import SUFFIXES
 from setmatch.data.splits import canonical
@@ -68,15 +69,19 @@ def read_split(split: SplitSource) -> DetectionDataset:
     found = _images(here.sources, root, split.split)
     images = found.paths
     label_folders = {folder: _label_folder(folder, root) for folder in {i.parent for i in images}}
-    # Names as they are spelled on disk, because a label file may be called a.TXT.
-    names_by_stem = {
-        folder: {Path(name).stem: name for name in files_in(folder, [".txt"])}
-        for folder in set(label_folders.values())
-    }
-    labels = []
+    by_folder: dict[Path, list[str]] = {folder: [] for folder in label_folders}
     for image in images:
-        folder = label_folders[image.parent]
-        labels.append(folder / names_by_stem[folder].get(image.stem, f"{image.stem}.txt"))
+        by_folder[image.parent].append(image.name)
+    # Names as they are spelled on disk, because a label file may be called a.TXT.
+    files = {
+        folder: labels_of(folder, label_folders[folder], names)
+        for folder, names in by_folder.items()
+    }
+    labels = [
+        label_folders[image.parent] / files[image.parent].get(image.name, f"{image.stem}.txt")
+        for image in images
+    ]
+    fixes += note_other_names(images, labels)
     fixes += _unread_labels(label_folders)
     names = here.names or _names_in(here.name_folders)
     fixes += _unread_names(here)
@@ -156,10 +161,13 @@ def _names_in(folders: Sequence[Path]) -> list[str] | None:
 def _unread_labels(label_folders: Mapping[Path, Path]) -> Iterator[AnnotationFix]:
     """Yield the label files beside images whose labels are in another folder, if they differ."""
     for folder, labels in sorted(label_folders.items()):
-        beside = files_in(folder, [".txt"]) if folder != labels else []
-        stems = {Path(name).stem for name in files_in(folder, SUFFIXES)} if beside else set()
-        named = [name for name in beside if Path(name).stem in stems]
-        others = [name for name in named if _content(folder / name) != _content(labels / name)]
+        beside = labels_of(folder, folder) if folder != labels else {}
+        inside = labels_of(folder, labels) if beside else {}
+        others = [
+            name
+            for image, name in beside.items()
+            if _content(folder / name) != _content(labels / inside.get(image, name))
+        ]
         if others:
             value = f"{len(others)} files in {folder}, the first {others[0]}"
             done = "label files beside the images that differ from those of their folder: not read"
@@ -260,9 +268,7 @@ def _has_labels(folder: Path, root: Path) -> bool:
 
 def _has_labeled_images(folder: Path) -> bool:
     """Return whether a folder holds an image and a text file of the same name."""
-    labels = files_in(folder, [".txt"])  # first, since most folders have none
-    stems = {Path(name).stem for name in files_in(folder, SUFFIXES)} if labels else set()
-    return any(Path(name).stem in stems for name in labels)
+    return bool(labels_of(folder, folder))
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,9 @@ from setmatch.data.formats.missing_images import (
     drop_missing,
     drop_undecoded,
 )
+from setmatch.data.formats.yolo.label_files import labels_of
 from setmatch.data.formats.yolo.rows import LabelFile, Line, resolve_rows
 from setmatch.data.images.decoding import size_for_annotations
-from setmatch.data.images.image_paths import SUFFIXES
 from setmatch.data.images.unreadable import UnreadableError, UnreadableFile
 from setmatch.data.splits import canonical
 from setmatch.errors import DataError
@@ -294,16 +294,17 @@ def _note_orphan_labels(
 
     Images whose stems are `absent` are recorded already.
     """
-    images: dict[Path, set[str]] = {}
+    names: dict[tuple[Path, Path], set[str]] = {}
     for image, label in listed:
-        images.setdefault(label.parent, set()).add(image.stem)
-    for place, beside in dict.fromkeys((image.parent, label.parent) for image, label in listed):
-        images[beside] |= {Path(name).stem for name in files_in(place, SUFFIXES)}
-    for folder in sorted(images):
+        names.setdefault((image.parent, label.parent), set()).add(image.name)
+    known: dict[Path, set[str]] = {}
+    for (place, folder), inside in names.items():
+        known.setdefault(folder, set()).update(labels_of(place, folder, inside).values())
+    for folder in sorted(known):
         for name in files_in(folder, [".txt"]):
             stem = Path(name).stem
-            known = stem in images[folder] or stem in absent
-            if not known and name not in NAME_FILES and canonical(stem) is None:
+            is_known = name in known[folder] or stem in absent or Path(stem).stem in absent
+            if not is_known and name not in NAME_FILES and canonical(stem) is None:
                 fixes.append(AnnotationFix(name, None, "label file", "without an image: left out"))
 
 

@@ -1,0 +1,89 @@
+"""YOLO: label files are found under the names that tools and systems give them."""
+
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from setmatch.data.dataset import DetectionDataset
+from setmatch.data.formats.yolo.find import find_yolo, read_split
+from setmatch.data.formats.yolo.label_files import label_files
+
+STEM = "Größe 7.b"
+WAYS: dict[str, Callable[[str], str]] = {
+    "suffix kept": lambda name: f"{name}.txt",
+    "suffix kept, capitals": lambda name: f"{name}.TXT",
+    "suffix in other capitals": lambda name: f"{name.removesuffix('.png')}.PNG.txt",
+    "other capitals": lambda name: f"{name.removesuffix('.png').upper()}.txt",
+    "macOS": lambda name: f"{unicodedata.normalize('NFD', name.removesuffix('.png'))}.txt",
+    "macOS, suffix kept": lambda name: f"{unicodedata.normalize('NFD', name)}.txt",
+}
+LAYOUTS = {
+    "images/ and labels/": ("images", "labels"),
+    "train/images": ("train/images", "train/labels"),
+    "images/train": ("images/train", "labels/train"),
+    "beside": ("train", "train"),
+    "alone": (".", "."),
+}
+
+
+def write(root: Path, places: tuple[str, str], way: Callable[[str], str]) -> Path:
+    """Write three images, each with a box at a place of its own."""
+    for place in places:
+        (root / place).mkdir(parents=True, exist_ok=True)
+    for number in range(3):
+        name = f"{STEM}{number}.png"
+        Image.new("RGB", (60, 40)).save(root / places[0] / name)
+        (root / places[1] / way(name)).write_text(f"{number} 0.{number + 3} 0.5 0.1 0.1\n")
+    return root
+
+
+def boxes(dataset: DetectionDataset) -> dict[str, tuple[int, float]]:
+    """Return class and center x, in pixels, of the only box of each image."""
+    found = {}
+    for image in range(len(dataset)):
+        (row,) = dataset.rows(image)
+        x, _, w, _ = dataset.xywh_px[row].tolist()
+        found[dataset.path(image).name] = int(dataset.class_indices[row]), round(x + w / 2, 3)
+    return found
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_labels_are_found_under_names_of_tools_and_systems(tmp_path: Path, layout: str, way: str):
+    """Before, such images were read as images without objects."""
+    (split,) = find_yolo(write(tmp_path, LAYOUTS[layout], WAYS[way])).values()
+    dataset = read_split(split)
+    assert boxes(dataset) == {
+        f"{STEM}{number}.png": (number, 18 + 6 * number) for number in range(3)
+    }
+    said = [fix for fix in dataset.fixes if "named otherwise" in fix.description]
+    assert len(said) == 1
+    assert "3 of 3 images" in said[0].value
+    assert not any("without an image" in fix.description for fix in dataset.fixes)
+
+
+@pytest.mark.parametrize(
+    ("images", "texts", "found"),
+    [
+        (["a.jpg"], ["a.txt", "a.jpg.txt"], {"a.jpg": "a.txt"}),
+        (["a.jpg", "a.jpg.png"], ["a.jpg.txt"], {"a.jpg.png": "a.jpg.txt"}),
+        (["a.jpg", "a.png"], ["a.txt"], {"a.jpg": "a.txt", "a.png": "a.txt"}),
+        (
+            ["a.jpg", "a.png"],
+            ["a.png.txt", "a.jpg.txt"],
+            {"a.jpg": "a.jpg.txt", "a.png": "a.png.txt"},
+        ),
+        (["a.jpg", "A.jpg"], ["a.txt"], {"a.jpg": "a.txt"}),  # A.jpg has none: it is a.jpg's
+        (["Aa.jpg", "aA.jpg"], ["aa.txt"], {}),  # of either
+        (["aa.jpg"], ["aA.txt", "Aa.txt"], {}),
+        (["b.jpg"], ["a.txt", "bb.txt"], {}),
+    ],
+)
+def test_no_label_file_is_given_to_an_image_that_may_not_be_meant(
+    images: list[str], texts: list[str], found: dict[str, str]
+):
+    """The exact name comes first, and what may mean several files means none."""
+    assert label_files(images, texts) == found
