@@ -1,6 +1,8 @@
 """The folder of a run: written by one run at a time, and by that one to the end."""
 
+import json
 import os
+import re
 import shutil
 import signal
 import warnings
@@ -241,6 +243,44 @@ def test_a_log_that_cannot_be_written_is_named(data, tmp_path, monkeypatch, name
     with pytest.warns(UserWarning, match=name):
         run_tiny(data, run, resume=True)
     assert latest_valid(run).step == 8
+
+
+REPORTS = ("live.html", "live.json", "data_report.json")
+UNWRITABLE = IN_THE_WAY | {"a full device": lambda path: path.symlink_to("/dev/full")}
+
+
+@pytest.mark.parametrize(
+    "blocked",
+    usually(
+        [(name, thing) for name in REPORTS for thing in ("a folder", "a pipe", "a full device")],
+        *((name, "a folder") for name in REPORTS),
+        ("live.html", "a full device"),
+    ),
+)
+def test_a_report_that_cannot_be_written_ends_no_run(scenes, whole, tmp_path, monkeypatch, blocked):
+    """It is said once."""
+    run, (name, thing) = tmp_path / "run", blocked
+
+    def block():
+        (run / name).unlink(missing_ok=True)
+        UNWRITABLE[thing](run / name)
+
+    between_steps(monkeypatch, 3, block)
+    with pytest.warns(UserWarning, match="training continues without it") as said:
+        run_tiny(scenes, run)
+    (ours,) = [str(each.message) for each in said if name in str(each.message)]
+    assert re.search(rf"{run}/{name}: cannot be written \(.+\)", ours)
+    assert_bit_equal(run, whole)
+
+
+def test_a_report_that_can_be_written_again_is(scenes, tmp_path, monkeypatch):
+    path = tmp_path / "run/data_report.json"
+    work = {2: lambda: (path.unlink(), path.mkdir()), 5: path.rmdir}
+    for step, each in work.items():
+        between_steps(monkeypatch, step, each)
+    with pytest.warns(UserWarning, match="training continues without it"):
+        run_tiny(scenes, tmp_path / "run")
+    assert "while_training" in json.loads(path.read_text())
 
 
 def test_processes_stop_when_their_torchrun_has_ended(data, tmp_path, monkeypatch):

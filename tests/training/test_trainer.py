@@ -10,7 +10,6 @@ import torch
 from tiny_runs import RECIPE, CrashError, final_state, log_rows, run_tiny
 
 from setmatch.config import ModelSettings, load_recipe
-from setmatch.data.audit.preflight import DataCheck
 from setmatch.data.open import open_dataset
 from setmatch.errors import ConfigError, DataError, TrainingError
 from setmatch.training import trainer as loop
@@ -263,23 +262,6 @@ def test_an_evaluation_that_fails_loses_no_step(tmp_path, capsys, monkeypatch):
     run_tiny(data, tmp_path / "run", "train.checkpoint_every=1000", resume=True)
     rows = log_rows(tmp_path / "run")
     assert next(row["step"] for row in rows if row["kind"] == "val") == step
-
-
-def test_a_data_report_that_cannot_be_written_is_a_clear_error(data, tmp_path, monkeypatch):
-    """The checkpoint before it is valid, and the run resumes from it."""
-    write = DataCheck.write
-
-    def full(self, path, while_training=None):
-        if while_training is not None:
-            raise OSError(28, "No space left on device")
-        write(self, path)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(DataCheck, "write", full)
-        with pytest.raises(TrainingError, match=r"data_report\.json: cannot be written \(No space"):
-            run_tiny(data, tmp_path / "run")
-    run_tiny(data, tmp_path / "run", resume=True)
-    assert "while_training" in json.loads((tmp_path / "run/data_report.json").read_text())
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from setmatch.data.audit.preflight import (
 from setmatch.data.batches.loader import AugmentationStats, Minibatch, TrainingBatches
 from setmatch.data.batches.sampler import grad_accum_steps
 from setmatch.distributed import Distributed
-from setmatch.errors import DataError, UnwritableError
+from setmatch.errors import DataError
 from setmatch.evaluation.evaluate import evaluate
 from setmatch.files.folder_lock import FolderLock
 from setmatch.losses.normalizer import LossNormalizer
@@ -27,6 +27,7 @@ from setmatch.training.cpu_threads import fastest_num_threads
 from setmatch.training.last_stage import LastStage
 from setmatch.training.logging.clock import Clock
 from setmatch.training.logging.live.recorder import SampleRecorder
+from setmatch.training.logging.report_file import ReportFile
 from setmatch.training.logging.run_logger import RunLogger
 from setmatch.training.micro_batch import is_out_of_memory, micro_batch_size
 from setmatch.training.monitor.validation_probe import Probe
@@ -70,6 +71,7 @@ class Trainer:
         self.batches, self.clock, self.first_step, self.probe = batches, clock, first_step, probe
         self.settings = setup.recipe.train
         self.lock, self.recorder = lock, recorder
+        self.data_report = ReportFile(folder / DATA_REPORT)
         self.check = setup.check  # grows with the findings of the run
         self.micro_batch_size = micro_batch_size(self.settings, distributed)
         self.parts = 1  # in which a micro-batch is computed
@@ -350,18 +352,13 @@ class Trainer:
     def write_data_report(self) -> None:
         """Write the data report, with what augmentation clipped and dropped in all processes.
 
-        Raises UnwritableError if it cannot be written.
+        A report that cannot be written is said once.
         """
         stats = sum(self.distributed.gather(self.batches.augmentation_stats), AugmentationStats())
         counts = {"since_step": self.first_step, **asdict(stats)}
 
         def write() -> None:
-            try:
-                self.check.write(self.folder / DATA_REPORT, counts)
-            except OSError as error:
-                raise UnwritableError(
-                    f"{self.folder / DATA_REPORT}: cannot be written ({error.strerror}); free "
-                    "space and continue with --resume"
-                ) from error
+            with self.data_report.writing() as path:
+                self.check.write(path, counts)
 
         self.distributed.first(write)

@@ -16,7 +16,8 @@ from setmatch.training.logging.curves.html import curve_context
 from setmatch.training.logging.live.class_table import class_rows
 from setmatch.training.logging.live.recorder import MOST_MARKS, SampleRecorder
 from setmatch.training.logging.live.samples import Samples
-from setmatch.training.logging.writers import Row, explain_unwritable
+from setmatch.training.logging.report_file import ReportFile
+from setmatch.training.logging.writers import Row
 from setmatch.training.schedule import Schedule
 
 PAGE = "live.html"
@@ -38,7 +39,7 @@ class LivePage:
         recorder: SampleRecorder | None = None,
     ) -> None:
         self._recorder = recorder
-        self._path, self._name, self._plan = run / PAGE, run.resolve().name, plan
+        self._file, self._name, self._plan = ReportFile(run / PAGE), run.resolve().name, plan
         self._rows: list[Row] = []
         self._events: list[Row] = []  # evaluations and warnings, all of them
         self._train_rows, self._stride = 0, 1
@@ -82,9 +83,9 @@ class LivePage:
             return
         self._written_s = time.monotonic()
         history = History(self._name, (*self._rows, *self._events))
-        with explain_unwritable(self._path):
+        with self._file.writing() as path:
             write(
-                self._path,
+                path,
                 "training/logging/live/live_page.html",
                 name=self._name,
                 numbers={**numbers, **_scores_and_speed(history)},

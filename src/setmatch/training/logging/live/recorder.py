@@ -21,6 +21,7 @@ from setmatch.structures.metadata import Preprocessing
 from setmatch.structures.outputs import Predictions
 from setmatch.training.logging.live.samples import (
     MOST_LETTERS,
+    SAMPLES,
     Evaluation,
     Mark,
     SampleImage,
@@ -28,7 +29,7 @@ from setmatch.training.logging.live.samples import (
     save_samples,
     small_jpeg_uri,
 )
-from setmatch.training.logging.writers import explain_unwritable
+from setmatch.training.logging.report_file import ReportFile
 
 NUM_IMAGES = 6
 _CANDIDATES = 24  # of several processes, one sees only its share
@@ -50,6 +51,7 @@ class SampleRecorder:
         self, run: Path, detector: Detector, validation: DetectionDataset | None, steps: int = 0
     ) -> None:
         self._run, self._detector, self._validation = run, detector, validation
+        self._file = ReportFile(run / SAMPLES)
         self.samples = load_samples(run, steps)
         names = detector.card.categories
         self.names = [names.name(index)[:MOST_LETTERS] for index in range(len(names))]
@@ -106,7 +108,7 @@ class SampleRecorder:
         self._save()
 
     def _save(self) -> None:
-        with explain_unwritable(self._run):
+        with self._file.writing():
             save_samples(self.samples, self._run)
 
     def _candidates(self) -> dict[int, int]:
