@@ -1,5 +1,6 @@
 """The explain page in a browser: clicks show the right attention, boxes and numbers."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -280,6 +281,28 @@ def test_sampling_points_are_painted_at_their_positions(
     assert red > 190
     assert green < 100
     assert 110 < blue < 190, "the color of the coarsest level"
+
+
+def test_the_best_threshold_of_each_class_holds_until_the_slider_moves(
+    open_page: OpenPage, tmp_path: Path
+):
+    model = known_detr()
+    every = explain(model, gray_image(), threshold=0)
+    name = model.card.categories.name(int(every.detections.classes[0]))
+    others = [each for each in model.card.categories.names if each != name]
+    card = replace(model.card, thresholds={name: 0.0} | dict.fromkeys(others, 1.0))
+    model.card = card
+    explanation = explain(model, gray_image(), threshold="best")
+    explanation.save(tmp_path / "best.html")
+    count = len(explanation.shown(explanation.detections))
+    assert 0 < count < len(every.detections)
+    page = ready(open_page, tmp_path / "best.html")
+    verdict = page.locator("#verdict")
+    assert f"detects {count} object" in verdict.inner_text()
+    assert "above the best threshold of its class" in verdict.inner_text()
+    assert page.locator("#threshold-value").inner_text() == "best"
+    page.locator("#threshold").fill("0")
+    assert f"detects {len(every.detections)} objects" in verdict.inner_text()
 
 
 def test_the_threshold_slider_filters_detections(open_page: OpenPage, pages: dict[str, Path]):

@@ -129,3 +129,36 @@ def test_explain_shows_what_predict_detects_by_default():
     assert sm.explain(model, gray_image()).threshold == model.default_threshold
     with pytest.raises(sm.SetmatchError, match="threshold = 50; give a score"):
         sm.explain(model, gray_image(), threshold=50)
+
+
+def test_the_best_threshold_of_each_class_shows_what_predict_detects(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """In Python and on the command line; of a model that stores none, the error says so."""
+    plain = known_setmatch()
+    everything = sm.predict(plain, saved / "street.png", threshold=0)
+    classes = everything.classes.tolist()
+    name, other = ("cat", "dog") if classes[0] == 0 else ("dog", "cat")
+    below = 0.999 * float(everything.scores[0])
+    sm.save(plain, tmp_path / "model", thresholds={name: below, other: 1.0})
+    model = sm.load(tmp_path / "model")
+    found = sm.predict(model, saved / "street.png", threshold="best")
+    assert 0 < len(found) < len(everything)
+    explanation = sm.explain(model, saved / "street.png", threshold="best")
+    shown = explanation.shown(explanation.detections)
+    assert shown.scores.tolist() == pytest.approx(found.scores.tolist())
+    assert shown.classes.tolist() == found.classes.tolist()
+    arguments = [tmp_path / "model", saved / "all.json", "--out", tmp_path / "queries"]
+    options = ("--threshold", "best", "--workers", "0")
+    assert main(["queries", *map(str, arguments), *options]) == 0
+    assert "above the best threshold of its class, " in capsys.readouterr().out
+    written = json.loads((tmp_path / "queries/queries.json").read_text("utf-8"))
+    assert written["threshold"] == {name: pytest.approx(below), other: 1.0}
+    assert sum(use["detections"] for use in written["queries"]) == len(found)
+    assert "a detection scores above the best" in (tmp_path / "queries/queries.html").read_text()
+    out = ("--out", str(tmp_path / "why.html"))
+    for name, code in (("queries", 2), ("explain", 2)):
+        place = saved / ("all.json" if name == "queries" else "street.png")
+        arguments = [name, str(saved / "model"), str(place), *out, "--threshold", "best"]
+        assert main(arguments) == code
+        assert "stores no best thresholds" in capsys.readouterr().err

@@ -54,10 +54,11 @@ Weights = Annotated[
     ),
 ]
 Threshold = Annotated[
-    float | None,
+    float | Literal["best"] | None,
     Parameter(
         help="Minimum score (confidence) of a detection. Defaults to 0.7 for detr_* models and 0.5 "
-        "for all others."
+        'for all others. "best" uses, for each class, the threshold with the highest F1 on the '
+        "validation split."
     ),
 ]
 SegmentThreshold = Annotated[

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from setmatch.cli.options import (
     BatchSize,
@@ -17,6 +17,7 @@ from setmatch.cli.options import (
     Required,
     SegmentThreshold,
     Switch,
+    Threshold,
     Tiles,
 )
 from setmatch.errors import ConfigError, DataError
@@ -36,7 +37,7 @@ def predict(
     /,
     *sources: Annotated[str, Required],
     out: Path,
-    threshold: float | Literal["best"] | None = None,
+    threshold: Threshold = None,
     segment_threshold: SegmentThreshold = None,
     classes: str | None = None,
     batch_size: BatchSize = 4,
@@ -82,10 +83,6 @@ def predict(
         addresses such as s3://bucket/images, and text files (.txt, .lst) with one image per line.
     out
         Folder for the results. A name that ends in .parquet gets Parquet files.
-    threshold
-        Minimum score (confidence) of a detection. Defaults to 0.7 for detr_* models and 0.5 for all
-        others. "best" uses, for each class, the threshold with the highest F1 on the validation
-        split.
     classes
         Keep only these classes: names or class indices, separated by commas.
     no_images

@@ -15,12 +15,13 @@ from setmatch.errors import ConfigError, DataError
 from setmatch.explanation.explained_image import ExplainedImage
 from setmatch.explanation.figures import write_figures
 from setmatch.explanation.html import write_page
+from setmatch.explanation.shown_scores import checked_scores
 from setmatch.files.writing import require_file, require_folder
 from setmatch.inference.engines.eager import as_engine, evaluation_copy
+from setmatch.inference.options import ScoreThreshold
 from setmatch.models.detector import Detector
 from setmatch.postprocessing.detections import detections
 from setmatch.structures.batch import Batch
-from setmatch.structures.detection_checks import require_score
 
 
 @dataclass(frozen=True)
@@ -52,21 +53,19 @@ class Explanation(ExplainedImage):
 
 @checked_except("model")
 def explain(
-    model: Detector, image: str | Path | Image.Image, *, threshold: float | None = None
+    model: Detector, image: str | Path | Image.Image, *, threshold: ScoreThreshold = None
 ) -> Explanation:
     """Detect the objects of an image, a file or a Pillow image, and record the attention.
 
-    The detections equal those of `predict`, and so does the default threshold, the model's own.
-    Raises DataError if the image cannot be read,
-    ConfigError if the threshold is out of range, or the model has no attention or is exported, and
-    WeightsError if the model's outputs are not finite.
+    The detections equal those of `predict`, and so does the threshold: the model's own by default,
+    or "best", the best one of each class. Raises DataError if the image cannot be read, ConfigError
+    if the threshold is out of range or the model has none for its classes, has no attention or is
+    exported, and WeightsError if the model's outputs are not finite.
     """
     if not isinstance(model, nn.Module):
         as_engine(model)  # raises for what is no model at all
         raise ConfigError("an exported model has no attention to show; explain the run it is from")
-    if threshold is None:
-        threshold = model.default_threshold
-    require_score("explain", "threshold", threshold)
+    scores = checked_scores("explain", model, threshold)
     if isinstance(image, Image.Image):
         name, pixels = "image", from_pillow(image)
     elif Path(image).is_file():
@@ -83,4 +82,4 @@ def explain(
     decoded = model.class_loss.decode(trace.predictions.logits[-1].float())
     order = decoded.score.argsort(dim=1, descending=True, stable=True)  # as in `detections`
     queries = decoded.query.gather(1, order)[0].cpu()
-    return Explanation(name, pixels, model.card, trace, detected, queries, threshold)
+    return Explanation(name, pixels, model.card, trace, detected, queries, scores)

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
+from setmatch.explanation.shown_scores import ShownScores
 from setmatch.structures.attention import AttentionTrace
 from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import ModelCard
@@ -15,7 +17,7 @@ class ExplainedImage:
     """The detections of one image, the object query of each, and the attention of all queries.
 
     `detections` are all detections, best first. Pages and figures show those that score more than
-    `threshold`. `queries` holds the query of each detection.
+    `threshold`, or more than that of their class. `queries` holds the query of each detection.
     """
 
     name: str
@@ -24,4 +26,9 @@ class ExplainedImage:
     trace: AttentionTrace
     detections: Detections
     queries: Int[Tensor, " N"]
-    threshold: float
+    threshold: ShownScores
+
+    def shown(self, detections: Detections) -> Detections:
+        """Return those detections that score more than the threshold."""
+        least = self.threshold
+        return detections.above(torch.tensor(least) if isinstance(least, tuple) else least)

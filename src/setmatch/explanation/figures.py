@@ -121,7 +121,7 @@ def _best_detections(explained: ExplainedImage) -> tuple[Image.Image, Detections
     Each detection has a class of its own, so that each is drawn in its own color.
     """
     image = _resize(explained)
-    detected = explained.detections.above(explained.threshold)
+    detected = explained.shown(explained.detections)
     count = min(len(detected), _MAX_OBJECTS)
     names = tuple(
         detected.categories.name(class_index) for class_index in detected.classes[:count].tolist()
@@ -140,13 +140,14 @@ def _layer_detections(explained: ExplainedImage, predicted: QueryPredictions) ->
     height, width = explained.detections.size_px
     order = predicted.score.argsort(descending=True, stable=True)
     scale = torch.tensor([width, height, width, height])
-    return Detections(
+    detected = Detections(
         cxcywh_to_xyxy(predicted.cxcywh[order]) * scale,
         predicted.score[order],
         predicted.class_index[order],
         explained.card.categories,
         explained.detections.size_px,
-    ).above(explained.threshold)
+    )
+    return explained.shown(detected)
 
 
 def _scale(detected: Detections, size: tuple[int, int]) -> Detections:
@@ -233,7 +234,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 def _default_points(explained: ExplainedImage) -> list[Point]:
     """Return the centers of the best detections; without any, points at thirds of the image."""
     height, width = explained.detections.size_px
-    xyxy_px = explained.detections.above(explained.threshold).xyxy_px
+    xyxy_px = explained.shown(explained.detections).xyxy_px
     centers: Iterable[Point] = [
         (float(x), float(y)) for x, y in ((xyxy_px[:, :2] + xyxy_px[:, 2:]) / 2).tolist()
     ]

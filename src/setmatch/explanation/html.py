@@ -45,13 +45,14 @@ def page_facts(explanation: ExplainedImage) -> dict[str, Any]:
     assert last is not None, "the last layer always predicts"
     best = last.score.topk(min(_MAX_QUERIES, len(last.score))).indices.sort().values
     steps, predictions = _steps(explanation, best)
-    categories = explanation.card.categories
+    categories, least = explanation.card.categories, explanation.threshold
     return {
         "name": explanation.name,
         "model": explanation.card.preset,
         "size": [explanation.image.shape[2], explanation.image.shape[1]],
         "image": jpeg_uri(explanation.image, _LONG_SIDE_PX, _JPEG_QUALITY),
-        "threshold": explanation.threshold,
+        "threshold": None if isinstance(least, tuple) else least,
+        "thresholds": least if isinstance(least, tuple) else None,
         "classes": [
             {
                 "name": categories.name(class_index),

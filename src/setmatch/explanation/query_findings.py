@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from setmatch.explanation.query_statistics import QueryStatistics, QueryUsage
+from setmatch.explanation.shown_scores import in_words
 
 _MANY_UNUSED = 0.5  # of all queries
 _NEARLY_ALL = 0.8  # of the queries, in the fullest image
@@ -24,7 +25,7 @@ def query_findings(statistics: QueryStatistics) -> list[QueryFinding]:
     """Return what stands out, the most general first."""
     uses = statistics.uses
     if not any(use.detections for use in uses):
-        fact = f"No query scores above {statistics.threshold:g} in any image."
+        fact = f"No query scores above {in_words(statistics.threshold)} in any image."
         meaning = (
             "The model has not learned to detect anything here, or the threshold is too high: try "
             "--threshold 0.1, and predict a few images."
@@ -84,7 +85,7 @@ def _fullest(statistics: QueryStatistics) -> QueryFinding:
 
 def _per_image(statistics: QueryStatistics) -> tuple[float, int]:
     """Return how many queries detect in an image: the mean, and the maximum."""
-    counts = (statistics.score > statistics.threshold).sum(axis=1)
+    counts = statistics.detects.sum(axis=1)
     return float(counts.mean()), int(counts.max())
 
 

@@ -15,6 +15,7 @@ from setmatch.explanation.query_usage_figure import (
     most_used,
     percent,
 )
+from setmatch.explanation.shown_scores import in_words
 from setmatch.html.page import write
 from setmatch.html.tables import Bar, Row, Table
 
@@ -51,7 +52,7 @@ def write_page(statistics: QueryStatistics, queries: Sequence[int], path: Path) 
         "explanation/queries.html",
         model=statistics.card.preset,
         source=statistics.source,
-        threshold=statistics.threshold,
+        threshold=in_words(statistics.threshold),
         numbers={
             "queries": f"{len(uses):,}",
             "images": f"{len(statistics.score):,}",

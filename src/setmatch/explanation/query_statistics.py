@@ -1,11 +1,13 @@
 """What every object query predicted over a data set, and what each query is used for."""
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int64
 
+from setmatch.explanation.shown_scores import ShownScores, in_words
 from setmatch.structures.metadata import ModelCard
 
 _MIN_DETECTIONS = 10  # for a specialization to be more than chance
@@ -44,16 +46,23 @@ class QueryStatistics:
 
     card: ModelCard
     source: str
-    threshold: float
+    threshold: ShownScores
     ranked: bool
     cxcywh: Float32[np.ndarray, "N Q 4"]
     score: Float32[np.ndarray, "N Q"]
     class_index: Int64[np.ndarray, "N Q"]
 
+    @cached_property
+    def detects(self) -> Bool[np.ndarray, "N Q"]:
+        """Whether a query scores above the threshold, or that of its class, in an image."""
+        if isinstance(self.threshold, tuple):
+            return self.score > np.array(self.threshold, dtype=np.float32)[self.class_index]
+        return self.score > self.threshold
+
     @property
     def uses(self) -> list[QueryUsage]:
         """The usage of each query."""
-        used = self.score > self.threshold
+        used = self.detects
         counts = np.bincount(self.class_index[used], minlength=len(self.card.categories))
         everything = _Detections.of(self.cxcywh[used], counts) if used.any() else None
         return [self._usage(query, everything) for query in range(self.score.shape[1])]
@@ -63,9 +72,11 @@ class QueryStatistics:
         uses = self.uses
         unused = sum(not use.detections for use in uses)
         specialized = sum(bool(use.specializes) for use in uses)
+        above = in_words(self.threshold)
+        above = above if isinstance(self.threshold, tuple) else f"a score of {above}"
         return (
             f"{len(uses)} queries, {len(self.score)} images: {unused} never detect anything above "
-            f"a score of {self.threshold:g}, {specialized} specialize"
+            f"{above}, {specialized} specialize"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -75,15 +86,21 @@ class QueryStatistics:
             "model": self.card.preset,
             "data": self.source,
             "images": len(self.score),
-            "threshold": self.threshold,
+            "threshold": self._threshold_to_json(),
             "queries_are_ranks": self.ranked,
             "unused": [use.query for use in uses if not use.detections],
             "queries": [{f.name: getattr(use, f.name) for f in fields(use)} for use in uses],
         }
 
+    def _threshold_to_json(self) -> float | dict[str, float]:
+        if isinstance(self.threshold, tuple):
+            names = map(self.card.categories.name, range(len(self.threshold)))
+            return dict(zip(names, self.threshold, strict=True))
+        return self.threshold
+
     def _usage(self, query: int, everything: "_Detections | None") -> QueryUsage:
         """Return the usage of one query beside the detections of all queries."""
-        used = self.score[:, query] > self.threshold
+        used = self.detects[:, query]
         count = int(used.sum())
         categories = self.card.categories
         class_counts = np.bincount(self.class_index[used, query], minlength=len(categories))

@@ -17,13 +17,14 @@ from setmatch.errors import ConfigError, diverged
 from setmatch.explanation.query_page import write_page
 from setmatch.explanation.query_statistics import QueryStatistics
 from setmatch.explanation.query_usage_figure import query_figure
+from setmatch.explanation.shown_scores import checked_scores
 from setmatch.files.writing import require_folder, write_text
 from setmatch.inference.engines.base import Engine
 from setmatch.inference.engines.eager import EagerEngine, as_engine
+from setmatch.inference.options import ScoreThreshold
 from setmatch.inference.progress import progress_bar
 from setmatch.models.detector import Detector
 from setmatch.postprocessing.query_predictions import query_predictions
-from setmatch.structures.detection_checks import require_score
 from setmatch.structures.metadata import ModelCard
 
 log = logging.getLogger("setmatch")
@@ -33,7 +34,7 @@ def study_queries(
     model: Detector | Engine,
     dataset: DetectionDataset,
     *,
-    threshold: float | None = None,
+    threshold: ScoreThreshold = None,
     batch_size: int = 4,
     workers: Workers = "auto",
     progress: bool = False,
@@ -41,17 +42,15 @@ def study_queries(
     """Run a model on every image of a data set, and keep the predictions of each query.
 
     Annotations are not used. A few images that cannot be read are left out, which a warning of
-    "setmatch" says; more raise DataError. The default threshold is the model's own, as in
-    `predict`. Raises ConfigError if the threshold or batch size is out of range or the model has no
-    object queries, and WeightsError if its outputs are not finite.
+    "setmatch" says; more raise DataError. The threshold is as in `predict`: the model's own by
+    default, or "best". Raises ConfigError if the threshold or batch size is out of range or the
+    model has no object queries, and WeightsError if its outputs are not finite.
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size = {batch_size}: a batch holds at least one image")
     engine = as_engine(model)
     require_queries(engine)
-    if threshold is None:
-        threshold = engine.default_threshold
-    require_score("queries", "threshold", threshold)
+    scores = checked_scores("queries", engine, threshold)
     batches = evaluation_batches(
         dataset, engine.card.preprocessing, batch_size=batch_size, workers=workers
     )
@@ -81,7 +80,7 @@ def study_queries(
     return QueryStatistics(
         engine.card,
         dataset.source.name,
-        threshold,
+        scores,
         not engine.fixed_queries,
         cxcywh[read],
         score[read],

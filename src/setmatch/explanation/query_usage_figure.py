@@ -9,6 +9,7 @@ from jaxtyping import Float32, Float64, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from setmatch.explanation.query_statistics import QueryStatistics, QueryUsage
+from setmatch.explanation.shown_scores import in_words
 
 Pixels = int | float
 
@@ -153,7 +154,7 @@ def _draw_title(canvas: _Canvas, statistics: QueryStatistics) -> None:
         canvas.dots(np.array([[x, y + 34]], dtype=np.float32), radii, [list(kind.color)])
         x = canvas.text(x + 13, y + 34, kind.name, 15, _GRAY) + 22
     caption = (
-        f"Below: how often the query scores above {statistics.threshold:.0%}, "
+        f"Below: how often the query scores above {in_words(statistics.threshold, '.0%')}, "
         "and its most frequent class."
     )
     if statistics.ranked:
@@ -184,7 +185,8 @@ def _draw_bars(
     canvas: _Canvas, statistics: QueryStatistics, uses: list[QueryUsage], top: Pixels
 ) -> None:
     unused = sum(not use.detections for use in uses)
-    title = f"Fraction of images in which a query scores above {statistics.threshold:.0%}: "
+    least = in_words(statistics.threshold, ".0%")
+    title = f"Fraction of images in which a query scores above {least}: "
     x = canvas.text(_MARGIN_PX, top + 10, title, 16)
     summary = f"{unused} of {len(uses)} never do" if unused else f"all {len(uses)} do in some image"
     canvas.text(x, top + 10, summary, 16, _UNUSED if unused else _TEXT)

@@ -56,11 +56,7 @@ class PredictOptions:
         `classes` are names or class indices, or one of them. Raises ConfigError if a value is out
         of range, or the model has no best thresholds or no such class.
         """
-        if isinstance(threshold, str):
-            least: float | tuple[float, ...] = _best_thresholds(engine, threshold)
-        else:
-            least = engine.default_threshold if threshold is None else threshold
-        options = cls(least, segment_threshold, batch)
+        options = cls(shown_scores(engine, threshold), segment_threshold, batch)
         if classes is None:
             return options
         wanted = [classes] if isinstance(classes, str | int | Integral) else classes
@@ -82,6 +78,16 @@ class PredictOptions:
                 raise ConfigError(f"{name} = {least}: scores are between 0 and 1")
         if self.batch_size < 1:
             raise ConfigError(f"batch_size = {self.batch_size}: a batch holds at least one image")
+
+
+def shown_scores(engine: Thresholds, threshold: ScoreThreshold) -> float | tuple[float, ...]:
+    """Return the score that is to be exceeded, or that of each class for "best".
+
+    None stands for the model's own. Raises ConfigError where the model has no best thresholds.
+    """
+    if isinstance(threshold, str):
+        return _best_thresholds(engine, threshold)
+    return engine.default_threshold if threshold is None else threshold
 
 
 def _best_thresholds(engine: Thresholds, word: str) -> tuple[float, ...]:

@@ -5,7 +5,9 @@ const layerOf = (step) => facts.steps[step].layer;
 const predictionAt = (step) => facts.predictions[facts.steps[step].prediction ?? LAST_PREDICTION];
 const colorOf = (classIndex) => facts.classes[classIndex].color;
 const nameOf = (classIndex) => facts.classes[classIndex].name;
-const shownDetections = () => facts.detections.filter((each) => each.score > state.threshold);
+// Until the slider is moved, the threshold may be that of each class.
+const thresholdOf = (each) => state.threshold ?? facts.thresholds[each.classIndex];
+const shownDetections = () => facts.detections.filter((each) => each.score > thresholdOf(each));
 
 function rectangle([cx, cy, w, h]) {
   const [width, height] = [w * WIDTH, h * HEIGHT];

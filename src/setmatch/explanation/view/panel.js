@@ -190,8 +190,10 @@ function hint() {
 
 function verdict() {
   const count = shownDetections().length;
+  const threshold = state.threshold === null ? "the best threshold of its class"
+    : percent(state.threshold);
   const outcome = count ? `detects ${count} object${count === 1 ? "" : "s"}` : "detects nothing";
-  return `${facts.model} ${outcome} with a score above ${percent(state.threshold)}.` +
+  return `${facts.model} ${outcome} with a score above ${threshold}.` +
     (facts.encoderLayers ? "" : " The model has no encoder, so there is no encoder attention.") +
     (facts.queryIds.length < facts.numQueries
       ? ` The page shows the best ${facts.queryIds.length} of its ${facts.numQueries} queries.` : "");
@@ -207,8 +209,8 @@ function show() {
   $("steps").hidden = state.view === "encoder" && !state.allQueries;
   $("step").value = state.step;
   $("step-name").textContent = facts.steps[state.step].name;
-  $("threshold").value = Math.round(100 * state.threshold);
-  $("threshold-value").textContent = percent(state.threshold);
+  $("threshold").value = Math.round(100 * (state.threshold ?? Math.min(...facts.thresholds)));
+  $("threshold-value").textContent = state.threshold === null ? "best" : percent(state.threshold);
   $("all-queries").checked = state.allQueries;
   showOverlay();
   showBoxes();
