@@ -7,6 +7,7 @@ from tiny_runs import CrashError, assert_bit_equal, crash_before, log_rows, run_
 
 from setmatch.errors import ConfigError
 from setmatch.training import trainer
+from setmatch.training.logging.run_logger import RunLogger
 from setmatch.training.plateau import Plateau
 
 LONG = ("train.epochs=12", "train.patience=2")
@@ -21,7 +22,13 @@ def scores(monkeypatch):
     def keep_scored(folder, detector, metrics, steps):
         return keep(folder, detector, {**metrics, "AP": by_step.get(steps, 0.0)}, steps)
 
+    write = RunLogger.write_evaluation
+
+    def write_scored(self, steps, metrics, probe_metrics):
+        write(self, steps, {**metrics, "AP": by_step.get(steps, 0.0)}, probe_metrics)
+
     monkeypatch.setattr(trainer, "keep_if_best", keep_scored)
+    monkeypatch.setattr(RunLogger, "write_evaluation", write_scored)
     return by_step
 
 

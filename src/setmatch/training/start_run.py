@@ -14,6 +14,7 @@ from setmatch.ops.image_size import tile_side_px
 from setmatch.training.callbacks import Callback, StartedRun
 from setmatch.training.checkpoints.best import Run
 from setmatch.training.checkpoints.state import Progress, restore_state
+from setmatch.training.checkpoints.strange_best import set_aside_strange_best
 from setmatch.training.fit_micro_batch import with_fitting_micro_batch
 from setmatch.training.last_stage import last_stage_of
 from setmatch.training.logging.clock import Clock
@@ -55,6 +56,9 @@ def start_run(
     if setup.checkpoint is not None:
         progress = restore_state(setup.checkpoint, train_step)
         first_step = setup.checkpoint.step
+        categories = setup.data.categories
+        names = [categories.name(index) for index in range(len(categories))]
+        distributed.first(lambda: set_aside_strange_best(folder, names))
     last_stage = last_stage_of(schedule, read_rows(folder / LOG, first_step))
     distributed.first(lambda: open_run_folder(folder, setup, last_stage.kept_steps))
     context = run_context(setup, schedule)
@@ -93,7 +97,8 @@ def start_run(
         open_batches(setup, schedule, distributed, first_step),
         Clock(progress.spent_s),
         progress,
-        Plateau(settings.patience, logger.evaluated_steps(), best_step),
+        # Without best weights, evaluations before this one compare with nothing.
+        Plateau(settings.patience, logger.evaluated_steps() if best_step >= 0 else (), best_step),
         last_stage,
         first_step,
         probe,
