@@ -1,5 +1,6 @@
 """Boxes of another convention are recognized over the whole file, and sound ones never are."""
 
+import json
 import re
 from pathlib import Path
 from typing import get_args
@@ -11,8 +12,14 @@ from hypothesis import strategies as st
 
 from setmatch.data.annotations.box_convention import XYWH_PX, BoxConvention, ConventionDoubt, Layout
 from setmatch.data.annotations.boxes_in_pixels import to_xywh_px
-from setmatch.data.annotations.cleaning import FRACTIONS
-from setmatch.data.annotations.misread_boxes import WrittenBoxes, doubt_convention
+from setmatch.data.annotations.cleaning import (
+    CORNERS,
+    FRACTIONS,
+    NO_LINE,
+    AnnotationTable,
+    without_other_conventions,
+)
+from setmatch.data.annotations.misread_boxes import WrittenBoxes, corners_among, doubt_convention
 from setmatch.data.audit.checks import check_annotations
 from setmatch.data.open import open_dataset
 from setmatch.errors import DataError
@@ -234,6 +241,76 @@ def test_fractions_among_pixels_are_left_out_and_said(tmp_path: Path, format: st
     assert is_error == (fractions > 4)
     kept = [open_dataset(root, split, boxes="pixels") for split in ("train", "val")]
     assert sum(len(each.xywh_px) for each in kept) == 40
+
+
+EVIDENCE = ("areas", "polygons", "both")
+
+
+@pytest.mark.parametrize("evidence", EVIDENCE)
+@pytest.mark.parametrize("corners", [0, 2, 3, 4, 12, 36])
+@pytest.mark.parametrize("image_px", [(HEIGHT, WIDTH), (2000, 2000)])
+def test_corners_among_others_are_left_out_and_said(
+    corners: int, evidence: str, image_px: tuple[int, int]
+):
+    """Two tools wrote the file; areas or polygons tell which box is of which."""
+    xywh_px = random_boxes(7, 40, HEIGHT, WIDTH) + np.array([3, 3, 2, 2])
+    values = xywh_px.copy()
+    values[:corners, 2:] += values[:corners, :2]
+    area_px = xywh_px[:, 2:].prod(axis=1)
+    rings = np.random.default_rng(3).uniform(0.3, 0.7, 40)  # of their boxes
+    hulls = np.concatenate([xywh_px[:, :2], xywh_px[:, :2] + xywh_px[:, 2:]], axis=1)
+    rows = AnnotationTable(
+        ids=np.arange(40),
+        image=np.zeros(40, dtype=np.int64),
+        class_index=np.zeros(40, dtype=np.int64),
+        xywh_px=values,
+        area_px=area_px * rings if evidence == "polygons" else area_px,
+        crowd=np.zeros(40, dtype=bool),
+        line=np.full(40, NO_LINE),
+        origin=np.arange(40),
+    )
+    sizes_px = np.array([image_px], dtype=np.int32)
+    for is_certain in (False, True):
+        kept, fixes = without_other_conventions(
+            WrittenBoxes(values, XYWH_PX, is_certain),
+            rows,
+            ["a.png"],
+            sizes_px,
+            None if evidence == "areas" else hulls,
+        )
+        left_out = corners if corners >= 3 and not is_certain else 0
+        assert kept.ids.tolist() == list(range(left_out, 40))
+        assert [fix.description for fix in fixes] == [CORNERS] * left_out
+
+
+def test_areas_of_polygons_say_nothing_about_single_boxes():
+    """Some are by chance those of corners."""
+    random = np.random.default_rng(1)
+    xywh_px = random_boxes(7, 4000, HEIGHT, WIDTH)
+    area_px = xywh_px[:, 2:].prod(axis=1) * random.uniform(0.1, 1, 4000)
+    sizes_px = np.tile(np.array([[HEIGHT, WIDTH]], dtype=np.int32), (4000, 1))
+    found = corners_among(WrittenBoxes(xywh_px, XYWH_PX), sizes_px, area_px, None)
+    assert not found.any()
+
+
+@pytest.mark.parametrize("corners", [3, 12])
+def test_a_file_with_corners_among_others_trains_on_none_of_them(tmp_path: Path, corners: int):
+    """More than a tenth is an error of the audit."""
+    xywh_px = random_boxes(5, 40, HEIGHT, WIDTH)
+    root = write_set(tmp_path, "coco", xywh_px)
+    for file in root.rglob("*.json"):
+        tree = json.loads(file.read_text())
+        for annotation in tree["annotations"]:
+            x, y, width, height = annotation["bbox"]
+            annotation["area"] = width * height
+        for annotation in tree["annotations"][:corners]:
+            x, y, width, height = annotation["bbox"]
+            annotation["bbox"] = [x, y, x + width, y + height]
+        file.write_text(json.dumps(tree))
+    dataset = open_dataset(root, "train")
+    assert dataset.fix_counts[CORNERS] == corners
+    found = check_annotations({"train": dataset}, 99, SIZE)
+    assert any(each.severity == "error" for each in found) == (corners > 4)
 
 
 def test_a_few_round_boxes_of_a_pixel_are_kept(tmp_path: Path):

@@ -7,7 +7,11 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int32, Int64
 from numpy.typing import NDArray
 
-from setmatch.data.annotations.misread_boxes import WrittenBoxes, fractions_among
+from setmatch.data.annotations.misread_boxes import (
+    WrittenBoxes,
+    corners_among,
+    fractions_among,
+)
 from setmatch.data.dataset import AnnotationFix
 
 NO_ID = -(2**63)
@@ -20,11 +24,12 @@ OUTSIDE = "box outside the image: left out of training"
 CROSSES = "box crosses the image's edge: clipped in training"
 SWAPPED = "corners swapped: put in order"
 FRACTIONS = "box within a pixel at the left top, as if in fractions of the image: left out"
+CORNERS = "box that is corners by its area or polygon, unlike most others: left out"
 NO_BOX = "no box of four numbers, and no segmentation: left out"
 # If more than a tenth of all boxes has one of these, it is no flaw of single boxes.
-BOX_FLAWS = (NO_BOX, NOT_FINITE, NEGATIVE, FLAT, OUTSIDE, CROSSES, SWAPPED, FRACTIONS)
+BOX_FLAWS = (NO_BOX, NOT_FINITE, NEGATIVE, FLAT, OUTSIDE, CROSSES, SWAPPED, FRACTIONS, CORNERS)
 # Those whose objects training does not see.
-LOST_BOXES = (NO_BOX, NOT_FINITE, NEGATIVE, FLAT, OUTSIDE, FRACTIONS)
+LOST_BOXES = (NO_BOX, NOT_FINITE, NEGATIVE, FLAT, OUTSIDE, FRACTIONS, CORNERS)
 TURNED = "box turned by its rotation: read as the box around it"
 
 
@@ -82,21 +87,29 @@ def clean_annotations(
     return rows, fixes
 
 
-def without_fractions(
+def without_other_conventions(
     written: WrittenBoxes,
     rows: AnnotationTable,
     names: list[str],
     sizes_px: Int32[np.ndarray, "N 2"],
+    hulls_xyxy_px: Float64[np.ndarray, "A 4"] | None = None,
 ) -> tuple[AnnotationTable, list[AnnotationFix]]:
-    """Return the rows without those of fractions among boxes in pixels, and a fix for each.
+    """Return the rows without those of fractions or corners among others, and a fix for each.
 
-    Two tools may have written a file. `written` are the boxes of the rows as they are in the file.
+    Two tools may have written a file. `written` are the boxes of the rows as they are in the file,
+    `hulls_xyxy_px` the boxes around their polygons, NaN for those without any.
     """
     if written.is_certain or written.convention.unit != "pixels":
         return rows, []
-    odd = fractions_among(written.values, sizes_px[rows.image])
-    fixes = [_fix(rows, row, names, FRACTIONS) for row in np.flatnonzero(odd).tolist()]
-    return (rows.take(~odd) if fixes else rows), fixes
+    of_image_px = sizes_px[rows.image]
+    fractions = fractions_among(written.values, of_image_px)
+    corners = ~fractions & corners_among(written, of_image_px, rows.area_px, hulls_xyxy_px)
+    fixes = [
+        _fix(rows, row, names, done)
+        for odd, done in ((fractions, FRACTIONS), (corners, CORNERS))
+        for row in np.flatnonzero(odd).tolist()
+    ]
+    return (rows.take(~(fractions | corners)) if fixes else rows), fixes
 
 
 def _fix(rows: AnnotationTable, row: int, names: list[str], done: str) -> AnnotationFix:

@@ -173,6 +173,36 @@ def fractions_among(
     return np.asarray(small & large)
 
 
+def corners_among(
+    written: WrittenBoxes,
+    sizes_px: Int32[np.ndarray, "N 2"],
+    area_px: Float64[np.ndarray, " N"],
+    hulls_xyxy_px: Float64[np.ndarray, "N 4"] | None,
+) -> Bool[np.ndarray, " N"]:
+    """Return which boxes are corners by their areas or polygons, where the others are not.
+
+    Areas tell where nearly all of a file are those of its boxes; polygons where they lie in nearly
+    all boxes so. If there are very few, none is.
+    """
+    present, corners = written.convention, replace(written.convention, layout="xyxy")
+    hulls = np.full_like(written.values, np.nan) if hulls_xyxy_px is None else hulls_xyxy_px
+    boxes = _Boxes(written.values, sizes_px, area_px, hulls)
+    found = np.zeros(len(written.values), dtype=bool)
+    if present.layout != "xywh":
+        return found
+    for judged, agrees in (
+        (np.isfinite(area_px), boxes.has_given_area),
+        (np.isfinite(hulls).all(axis=1), boxes.are_around_polygons),
+    ):
+        own = agrees(present)
+        other = agrees(corners) & ~own
+        count = judged.sum()
+        few = other.sum() < max(_FEWEST_FRACTIONS, 0.01 * count)
+        if not few and (own | other).sum() >= 0.9 * count:
+            found |= other
+    return found
+
+
 def _thousandths(boxes: _Boxes, in_pixels: BoxConvention) -> _Found | None:
     """Judge whether boxes that leave their image, in any layout in pixels, are in thousandths."""
     convention = replace(in_pixels, unit="thousandths")

@@ -14,7 +14,7 @@ from setmatch.data.annotations.cleaning import (
     NO_LINE,
     AnnotationTable,
     clean_annotations,
-    without_fractions,
+    without_other_conventions,
 )
 from setmatch.data.annotations.misread_boxes import WrittenBoxes, doubt_convention
 from setmatch.data.annotations.segmentations import Segmentations, from_rings
@@ -144,7 +144,7 @@ def assemble(
         hulls = None if polygons is None else polygons.hulls_xyxy_px(_POLYGONS)
         doubt = _doubt(written, rows, images.sizes_px, files, hulls)
         if doubt is None:
-            rows, odd = without_fractions(written, rows, files, images.sizes_px)
+            rows, odd = without_other_conventions(written, rows, files, images.sizes_px, hulls)
     rows, cleaned = clean_annotations(rows, files, images.sizes_px)
     rows = rows.take(np.argsort(rows.image, kind="stable"))
     names, name_offsets = pack(images.names)
