@@ -27,6 +27,7 @@ from setmatch.data.audit.image_checks import (
 from setmatch.data.audit.polygon_checks import check_polygons
 from setmatch.data.audit.recommend import PUBLISHED_QUERIES, TrainingPlan, recommend
 from setmatch.data.audit.statistics import SplitStatistics, compute_statistics, objects_of
+from setmatch.data.audit.stored_size import check_stored_size
 from setmatch.data.audit.tiles import check_tiles, train_command
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.discovery import DiscoveredDataset
@@ -191,6 +192,7 @@ def audit(
         command = train_command(data, format, boxes)
         findings += check_tiles("train", training, preprocessing, command)
     findings += [each for split in splits for each in check_polygons(split, splits[split])]
+    findings += [each for split in splits for each in check_stored_size(split, splits[split])]
     image_checks = _check_images(splits, None if all_images else SAMPLE_SIZE, progress)
     findings += [
         finding for checks in image_checks.values() for each in checks for finding in each.findings

@@ -17,6 +17,7 @@ from setmatch.data.audit.findings import (
     group_findings,
 )
 from setmatch.data.audit.statistics import SplitStatistics, compute_statistics
+from setmatch.data.audit.stored_size import check_stored_size
 from setmatch.data.audit.tiles import USE_TILES, check_tiles
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.images.corrupt_files import (
@@ -93,6 +94,8 @@ def check_data(
     """
     splits = {"train": training} | ({} if validation is None else {"val": validation})
     findings = check_annotations(splits, num_queries, preprocessing, tiles)
+    for split, dataset in splits.items():
+        findings += check_stored_size(split, dataset)
     if tiles is None:
         findings += check_tiles("train", training, preprocessing, shlex.join(USE_TILES))
     return DataCheck(

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from setmatch.data.open import open_dataset
 from setmatch.errors import DataError
-from small_voc import DOG, SIZE, box, one, xml
+from small_voc import DOG, SIZE, box, one, write, xml
 
 FIXED = {
     "swapped corners": (
@@ -194,6 +195,45 @@ def test_ambiguous_files_raise_an_error_with_the_place(tmp_path, text, message):
     assert str(tmp_path) in str(caught.value)
     assert "; " in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("mark", ["1", " 1 ", "true", "Yes"])
+@pytest.mark.parametrize("has_box", [True, False])
+def test_objects_that_are_marked_deleted_are_left_out(tmp_path: Path, mark: str, has_box: bool):
+    """LabelMe keeps what an annotator removed. Neither the object nor its class is learned."""
+    marked = f"<deleted>{mark}</deleted>"
+    removed = box(1, 2, 30, 20, name="cow", more=marked)
+    if not has_box:
+        removed = f"<object><name>cow</name>{marked}</object>\n"
+    kept = box(6, 4, 36, 24, more="<deleted>0</deleted>")
+    dataset = one(tmp_path, xml(removed, kept))
+    assert dataset.categories.names == ("dog",)
+    assert dataset.xywh_px.tolist() == [[6, 4, 30, 20]]
+    assert [(fix.value, fix.description, fix.line) for fix in dataset.fixes] == [
+        ("object 'cow'", "marked deleted: left out", 4)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "filename", "is_unlabeled"),
+    [
+        ("a.xml", "a.png", False),
+        ("a.png.xml", "a.png", False),
+        ("A.xml", "A.png", False),
+        ("frame 7.xml", "a.png", False),
+        ("b.xml", "b.png", True),
+    ],
+)
+def test_only_images_that_no_xml_file_is_about_are_said_to_have_none(
+    tmp_path: Path, name: str, filename: str, is_unlabeled: bool
+):
+    files = {f"Annotations/{name}": xml(DOG, filename=filename), "images/a.png": ""}
+    if is_unlabeled:
+        files["images/b.png"] = ""
+    dataset = open_dataset(write(tmp_path, files), "train")
+    assert len(dataset) == 1
+    said = [fix.file for fix in dataset.fixes if "without an XML file" in fix.description]
+    assert said == ["a.png"] * is_unlabeled
 
 
 def test_nested_entities_are_refused_quickly_and_in_little_memory(tmp_path: Path):

@@ -10,7 +10,7 @@ in alphabetical order, unless a classes.txt gives another order.
 
 import math
 from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -84,6 +84,8 @@ def read_voc(
     categories = categories_of(listed, sorted(found), root, fixes, first_id=1)
     class_indices = {name: class_index for class_index, name in enumerate(categories.names)}
     files, image_table = _with_images(files, area, fixes)
+    if split.names is None:
+        _note_unlabeled(split, image_table, fixes)
     sizes_px = image_table.sizes_px.tolist()
     buffer = AnnotationBuffer()
     for image, file in enumerate(files):
@@ -104,12 +106,6 @@ def _files(split: VocSplit, fixes: list[AnnotationFix]) -> list[VocFile]:
     stems = {Path(name).stem: name for name in files_in(split.annotations, [".xml"])}
     if split.names is None:
         chosen = list(stems.values())
-        images = {
-            Path(name).stem: name for folder in split.images for name in files_in(folder, SUFFIXES)
-        }
-        done = "without an XML file: left out, since it may not be empty"
-        unlabeled = sorted(images.keys() - stems.keys())
-        fixes += [AnnotationFix(images[stem], None, "image", done) for stem in unlabeled]
     else:
         wanted = dict.fromkeys(_listed(split.names, stems))
         missing = [stem for stem in wanted if stem not in stems]
@@ -122,13 +118,27 @@ def _files(split: VocSplit, fixes: list[AnnotationFix]) -> list[VocFile]:
     return _parse([split.annotations / name for name in chosen], fixes)
 
 
+def _note_unlabeled(split: VocSplit, images: ImageTable, fixes: list[AnnotationFix]) -> None:
+    """Record the image files that no XML file is about, by its name or by what it says."""
+    stems = {fold(Path(name).stem) for name in files_in(split.annotations, [".xml"])}
+    used = {images.root / name for name in images.names}
+    unlabeled = {
+        Path(name).stem: name
+        for folder in split.images
+        for name in files_in(folder, SUFFIXES)
+        if folder / name not in used and fold(Path(name).stem) not in stems
+    }
+    done = "without an XML file: left out, since it may not be empty"
+    fixes += [AnnotationFix(unlabeled[stem], None, "image", done) for stem in sorted(unlabeled)]
+
+
 def _parse(paths: Sequence[Path], fixes: list[AnnotationFix]) -> list[VocFile]:
     """Return the annotation files, without a few damaged ones, which are recorded."""
     files: list[VocFile] = []
     damaged: dict[Path, DataError] = {}
     for path in paths:
         try:
-            file = parse_voc(path)
+            file = _without_deleted(parse_voc(path), fixes)
             for each in file.objects:
                 _name(file, each)
                 _box_numbers(file, each)
@@ -140,6 +150,16 @@ def _parse(paths: Sequence[Path], fixes: list[AnnotationFix]) -> list[VocFile]:
     return files
 
 
+def _without_deleted(file: VocFile, fixes: list[AnnotationFix]) -> VocFile:
+    """Return the file without objects that are marked as deleted, which are recorded."""
+    for each in file.objects:
+        if each.is_deleted:
+            value = f"object {short(each.values.get('name', ''), 200)}"
+            done = "marked deleted: left out"
+            fixes.append(AnnotationFix(file.path.name, None, value, done, each.line))
+    return replace(file, objects=[each for each in file.objects if not each.is_deleted])
+
+
 def _class_names(split: VocSplit) -> set[str]:
     names = set()
     for path in files_in(split.annotations, [".xml"]):
@@ -147,7 +167,8 @@ def _class_names(split: VocSplit) -> set[str]:
             file = parse_voc(split.annotations / path)
         except DataError:
             continue  # it is named when its own split is opened
-        names |= {each.values["name"] for each in file.objects if each.values.get("name")}
+        kept = [each.values for each in file.objects if not each.is_deleted]
+        names |= {values["name"] for values in kept if values.get("name")}
     return names
 
 

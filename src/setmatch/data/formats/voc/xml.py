@@ -28,7 +28,7 @@ class VocObject:
     """An object as in the file: unchecked text."""
 
     line: int
-    values: dict[str, str] = field(default_factory=dict)  # name, difficult
+    values: dict[str, str] = field(default_factory=dict)  # name, difficult, deleted
     box: dict[str, str] = field(default_factory=dict)
     turned_box: dict[str, str] = field(default_factory=dict)
     polygons: list[Polygon] = field(default_factory=list)
@@ -43,6 +43,11 @@ class VocObject:
     def is_polygon(self) -> bool:
         """True if the object has polygons alone."""
         return bool(self.polygons) and not self.box and not self.turned_box
+
+    @property
+    def is_deleted(self) -> bool:
+        """True for what an annotator removed: LabelMe keeps it in the file, marked."""
+        return self.values.get("deleted", "0").lower() in ("1", "true", "yes")
 
     @property
     def degrees(self) -> float:
@@ -136,7 +141,7 @@ class _Events:
                 self._file.values["source"] = text
             case ["object", "rotation"]:
                 self._file.objects[-1].attributes.setdefault(tag, text)
-            case ["object", "name" | "difficult"]:
+            case ["object", "name" | "difficult" | "deleted"]:
                 cleaned = clean_name(text) if tag == "name" else text
                 self._set(self._file.objects[-1].values, tag, cleaned)
             case ["object", "bndbox", side] if side in SIDES:
