@@ -36,6 +36,7 @@ CASES: dict[str, dict[str, Any]] = {
     "refine_shared": {"with_box_refine": True, "num_feature_levels": 3},
     "two_stage": TWO_STAGES,
     "two_stage_wide": TWO_STAGES | {"d_model": 96, "encoder_layers": 1, "decoder_layers": 2},
+    "no_encoder": {"encoder_layers": 0, "with_box_refine": True},
     "own_resnet": {
         "backbone_config": ResNetConfig(
             depths=[2, 2, 2, 2],

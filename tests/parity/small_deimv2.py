@@ -42,7 +42,13 @@ CASES: dict[str, tuple[dict, dict]] = {
     "pico": (THREE_STAGES, LITE | {"decoder_activation_function": "silu"}),
     "atto": (
         THREE_STAGES | {"stage_kernel_size": [3, 3, 3], "stage_num_blocks": [1, 1, 1]},
-        LITE | {"decoder_layers": 2, "freeze_backbone_batch_norms": False},
+        LITE
+        | {
+            "decoder_layers": 2,
+            "decoder_ffn_dim": 41,  # whose half is 20
+            "encoder_layers": 1,  # which a lite encoder has not, whatever the config says
+            "freeze_backbone_batch_norms": False,
+        },
     ),
     "three_levels": ({}, {"depth_mult": 1.0, "share_bbox_head": True}),
     "other": (

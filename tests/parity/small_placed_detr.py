@@ -37,6 +37,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         {"d_model": 32, "backbone": "resnet50", "dilation": True, "encoder_layers": 1},
     ),
     "dab": ("dab", {"hidden_size": 32}),
+    "dab_patterns": ("dab", {"hidden_size": 32, "num_patterns": 3}),
     "dab_wide": ("dab", {"hidden_size": 64, "encoder_layers": 1, "decoder_layers": 2}),
 }
 Model = ConditionalDetrForObjectDetection | DabDetrForObjectDetection

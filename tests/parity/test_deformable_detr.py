@@ -31,7 +31,7 @@ def _cases(always: tuple[str, ...]) -> list:
     return [pytest.param(case, marks=mark, id=case) for case, mark in marks.items()]
 
 
-@pytest.mark.parametrize("case", _cases(("plain", "two_stage")))
+@pytest.mark.parametrize("case", _cases(("plain", "two_stage", "no_encoder")))
 def test_every_decoder_layer_predicts_what_transformers_does(case: str, tmp_path: Path):
     reference = small_deformable_detr(case)
     reference.save_pretrained(tmp_path)
@@ -39,6 +39,7 @@ def test_every_decoder_layer_predicts_what_transformers_does(case: str, tmp_path
     sizes = ((SQUARE, 2), (WIDE, 1))
     assert_every_layer_predicts_the_same(model, reference, every_layer, sizes)
     kind = case.removesuffix("_wide").removesuffix("_shared")
+    kind = "refine" if kind == "no_encoder" else kind
     kind = f"_{kind}" if kind in ("refine", "two_stage") or "single" in kind else ""
     assert model.card.preset == f"deformable_detr_r50{kind}"
 

@@ -13,6 +13,7 @@ import setmatch
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.losses.criterion import Criterion
 from setmatch.models.weights.coco_classes import COCO_CLASSES
+from thorough import usually
 
 from .comparison import (
     assert_every_layer_predicts_the_same,
@@ -27,16 +28,14 @@ from .comparison import (
 from .random_targets import random_targets
 from .small_placed_detr import CASES, every_layer, read_every_layer, small_placed_detr
 
+USUAL = ("conditional", "dab", "dab_patterns")
 SQUARE, WIDE = (64, 64), (64, 96)
 NAMES = {"class": "loss_ce", "l1": "loss_bbox", "giou": "loss_giou"}
 
 
 @pytest.mark.parametrize(
     "case",
-    [
-        pytest.param(case, marks=() if case in ("conditional", "dab") else pytest.mark.campaign)
-        for case in CASES
-    ],
+    [pytest.param(case, marks=() if case in USUAL else pytest.mark.campaign) for case in CASES],
 )
 def test_every_decoder_layer_predicts_what_transformers_does(case: str, tmp_path: Path):
     reference = small_placed_detr(case)
@@ -97,6 +96,7 @@ AUTHORS = (
     (r"^model\.input_projection\.", "input_proj."),
     (r"^model\.query_position_embeddings\.", "query_embed."),
     (r"^model\.query_refpoint_embeddings\.", "refpoint_embed."),
+    (r"^model\.patterns\.", "transformer.patterns."),
     (r"^class_labels_classifier\.", "class_embed."),
     (r"^bbox_predictor\.", "bbox_embed."),
     (r"^model\.decoder\.layernorm\.", "transformer.decoder.norm."),
@@ -146,7 +146,7 @@ def _authors_state(folder: Path) -> dict[str, Tensor]:
     return theirs
 
 
-@pytest.mark.parametrize("case", ["conditional", pytest.param("dab", marks=pytest.mark.campaign)])
+@pytest.mark.parametrize("case", usually(["conditional", "dab", "dab_patterns"], "dab_patterns"))
 def test_the_authors_file_is_read_as_they_wrote_it(case: str, tmp_path: Path, caplog):
     changes = {"encoder_attention_heads": 8, "num_labels": 91}
     small_placed_detr(case, **changes).save_pretrained(tmp_path / "theirs")
@@ -170,7 +170,6 @@ def test_the_authors_file_is_read_as_they_wrote_it(case: str, tmp_path: Path, ca
     ("case", "changes", "problem"),
     [
         ("conditional", {"position_embedding_type": "learned"}, "position_embedding_type"),
-        ("dab", {"num_patterns": 3}, "num_patterns"),
         ("dab", {"keep_query_pos": True}, "keep_query_pos"),
         ("dab", {"temperature_width": 10000}, "temperature_width"),
     ],
@@ -204,3 +203,13 @@ def test_published_names_are_repositories(monkeypatch, tmp_path: Path):
 def test_presets_have_the_published_number_of_parameters(preset: str):
     """44 million for 91 classes, as their authors list."""
     assert millions_of_parameters(preset, 91) == pytest.approx(44, abs=0.7)
+
+
+def test_boxes_are_added_and_left_out_with_all_their_patterns(tmp_path: Path):
+    small_placed_detr("dab_patterns").save_pretrained(tmp_path)
+    whole = predictions_of(setmatch.load(tmp_path), random_pixels(WIDE, 1, torch.float32))
+    assert whole.logits.shape[2] == 3 * 12
+    fewer = setmatch.load(tmp_path, num_queries=5)
+    assert fewer.num_queries == 3 * 5
+    assert fewer.card.arguments["patterns"] == 3
+    assert setmatch.load(tmp_path, num_queries=14).num_queries == 3 * 14

@@ -11,6 +11,7 @@ import pytest
 import setmatch
 from setmatch.models.conditional_detr import checkpoint as placed
 from setmatch.models.deformable_detr import transformers_checkpoint as deformable
+from setmatch.models.deimv2 import transformers_checkpoint as deimv2
 from setmatch.models.detr import transformers_checkpoint as detr
 from setmatch.models.dfine import transformers_checkpoint as dfine
 from setmatch.models.load import convert_weights
@@ -52,7 +53,7 @@ CASES: dict[str, tuple[tuple[StatedSize, ...], Callable[[], Callable[[Path], Non
     "rtdetr": (rtdetr.SIZES, lambda: _save(small_rtdetr("r18"))),
     "rtdetr_v2": (rtdetr.SIZES, lambda: _save(small_rtdetr("v2_r50"))),
     "dfine": (dfine.SIZES, lambda: _save(small_dfine("s"))),
-    "deimv2": (dfine.SIZES, lambda: _save(small_deimv2("n"))),
+    "deimv2": (deimv2.SIZES, lambda: _save(small_deimv2("n"))),
     "lwdetr": (lwdetr.SIZES, lambda: _save(small_lwdetr("l"))),
     "rfdetr": (rfdetr.SIZES, lambda: _save(small_rfdetr("n"))),
     "rfdetr_seg": (rfdetr.SIZES, lambda: _save(small_rfdetr_with_masks("n"))),

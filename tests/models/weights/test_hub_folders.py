@@ -239,6 +239,22 @@ def test_what_is_no_detector_is_said(tmp_path: Path, content: object, what: str)
         read(tmp_path / "path.pth")
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("activation_function", "gelu"),
+        ("decoder_attention_heads", 2),
+        ("backbone_config", {"model_type": "timm_backbone", "backbone": "resnetblur50"}),
+    ],
+)
+def test_a_detr_that_would_predict_something_else_is_refused(hub: Path, setting: str, value: Any):
+    config = json.loads((hub / "config.json").read_text())
+    (hub / "config.json").write_text(json.dumps({**config, setting: value}))
+    with pytest.raises(WeightsError, match=setting.removesuffix("_config")) as caught:
+        read(hub)
+    assert "\n" not in str(caught.value)
+
+
 def test_weights_without_their_card_say_which_file_is_missing(hub: Path, tmp_path: Path):
     os.link(hub / "model.safetensors", tmp_path / "lone.safetensors")
     with pytest.raises(WeightsError, match=r"no card beside it \(lone\.json\).*config\.json"):

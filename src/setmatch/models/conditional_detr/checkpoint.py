@@ -25,23 +25,31 @@ from setmatch.models.weights.hybrid_folder import fetch_folder, others, rows
 from setmatch.models.weights.key_map import State, Table, count_parts, from_layout
 from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights, loaded
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint
-from setmatch.models.weights.resnet_folder import hub_name, preprocessing_of, resnet_of
+from setmatch.models.weights.resnet_folder import (
+    hub_name,
+    is_dilated,
+    preprocessing_of,
+    resnet_of,
+)
 from setmatch.models.weights.stated_sizes import require_stated_sizes, same
 from setmatch.models.weights.terms import terms_of_names
 from setmatch.structures.metadata import ModelCard
 
-# The settings that give the shapes of tensors; DAB-DETR has another name for the first.
+# The settings that give the shapes of tensors; DAB-DETR has another name for the first, and
+# patterns.
 SIZES = same(
     {
         "d_model": "dim",
         "hidden_size": "dim",
         "num_queries": "num_queries",
+        "num_patterns": "patterns",
         "encoder_layers": "encoder_layers",
         "encoder_ffn_dim": "encoder_ffn_dim",
         "decoder_layers": "decoder_layers",
         "decoder_ffn_dim": "ffn_dim",
     }
 )
+PATTERNS = "queries.patterns.weight"
 HEADS, DROPOUT = 8, 0.1  # of every published model; a file may not store them
 PUBLISHED = {
     "conditional_detr_r50": PublishedRepository(
@@ -55,7 +63,8 @@ class PlacedFamily:
     """How the checkpoints of a family of DETRs with placed queries are named and read.
 
     `required` are the settings that the model has one form of, in config.json. Tensors below a
-    prefix of `copies` are stored twice by the published codes.
+    prefix of `copies` are stored twice by the published codes. A box may have several patterns if
+    the family `has_patterns`.
     """
 
     name: str
@@ -66,6 +75,7 @@ class PlacedFamily:
     required: Mapping[str, Any]
     published: Mapping[str, PublishedRepository]
     copies: tuple[tuple[str, str], ...] = ()
+    has_patterns: bool = False
 
     @property
     def licenses(self) -> dict[str, str]:
@@ -103,7 +113,7 @@ def read_original(family: PlacedFamily, raw: RawCheckpoint) -> LoadedWeights:
         notes.append(f"assumed {', '.join(missing)} as published: the file does not store them")
     heads = settings.get("nheads", HEADS)
     arguments = {
-        **_sizes(state, raw.path),
+        **_sizes(family, state, raw.path),
         "heads": heads,
         "encoder_heads": heads,
         "dropout": settings.get("dropout", DROPOUT),
@@ -134,9 +144,10 @@ def read_transformers(family: PlacedFamily, raw: RawCheckpoint) -> LoadedWeights
             f"{raw.path}: config.json has a value of {', '.join(problems)} that no {family.name} "
             "read here has"
         )
+    dilated = is_dilated(config, raw.path)
     theirs = {hub_name(key): value for key, value in raw.state.items()}
     state = from_layout(_without_copies(theirs, family, raw.path), family.hub_table)
-    sizes = _sizes(state, raw.path)
+    sizes = _sizes(family, state, raw.path)
     require_stated_sizes(config, sizes, SIZES, raw.path)
     notes: list[str] = []
     arguments = {
@@ -145,8 +156,6 @@ def read_transformers(family: PlacedFamily, raw: RawCheckpoint) -> LoadedWeights
         "encoder_heads": config.get("encoder_attention_heads", HEADS),
         "dropout": config.get("dropout", DROPOUT),
     }
-    backbone = config.get("backbone_config") or {}
-    dilated = bool(config.get("dilation")) or backbone.get("output_stride") == 16
     num_classes = len(state["class_head.weight"])
     card = ModelCard(
         _preset(family, dilated),
@@ -169,7 +178,7 @@ def _preset(family: PlacedFamily, dilated: bool) -> str:
     return f"{family.preset}_dc5" if dilated else family.preset
 
 
-def _sizes(ours: State, path: Path) -> dict[str, Any]:
+def _sizes(family: PlacedFamily, ours: State, path: Path) -> dict[str, Any]:
     """Return the arguments that the shapes of tensors show; KeyError for a missing tensor."""
     encoder_layers = count_parts(ours, r"encoder\.layers\.(\d+)\.")
     sizes = {
@@ -180,6 +189,8 @@ def _sizes(ours: State, path: Path) -> dict[str, Any]:
         "decoder_layers": count_parts(ours, r"decoder\.layers\.(\d+)\."),
         "ffn_dim": rows(ours, "decoder.layers.0.ffn.0"),
     }
+    if family.has_patterns:
+        sizes["patterns"] = rows(ours, "queries.patterns") if PATTERNS in ours else 0
     if encoder_layers:
         sizes["encoder_ffn_dim"] = rows(ours, "encoder.layers.0.ffn.0")
     return sizes

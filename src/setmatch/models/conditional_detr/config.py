@@ -24,11 +24,14 @@ class PlacedShape(TransformerShape):
         return super().validate()
 
 
+DilatedResNetName = Literal["resnet50", "resnet101"]  # which have blocks of three convolutions
+
+
 @dataclass(frozen=True)
 class DilatedPlacedShape(PlacedShape):
-    """The same for a dilated backbone, which has blocks of three convolutions."""
+    """The same for a dilated backbone."""
 
-    backbone: Literal["resnet50", "resnet101"] = "resnet50"
+    backbone: DilatedResNetName = "resnet50"
 
 
 R50, R50_DC5 = PlacedShape(), DilatedPlacedShape()

@@ -30,7 +30,6 @@ DAB = PlacedFamily(
         "sine_position_embedding_scale": None,
         "normalize_before": False,
         "keep_query_pos": False,
-        "num_patterns": 0,
         "query_dim": 4,
     },
     PUBLISHED,
@@ -38,6 +37,7 @@ DAB = PlacedFamily(
         ("transformer.decoder.bbox_embed.", "bbox_embed."),
         ("model.decoder.bbox_embed.", "bbox_predictor."),
     ),
+    has_patterns=True,
 )
 
 

@@ -20,6 +20,7 @@ LONG_NAMES = {
 
 ORIGINAL: Table = original(
     "refpoint_embed",
+    ("queries.patterns.weight", "transformer.patterns.weight"),
     perceptron("encoder.scale", "transformer.encoder.query_scale"),
     perceptron("decoder.position", "transformer.decoder.ref_point_head"),
     perceptron("decoder.sides", "transformer.decoder.ref_anchor_head"),
@@ -30,6 +31,7 @@ TRANSFORMERS: Table = (
     perceptron("decoder.position", "model.decoder.ref_point_head"),
     perceptron("decoder.sides", "model.decoder.ref_anchor_head"),
     ("queries.embedding.weight", "model.query_refpoint_embeddings.weight"),
+    ("queries.patterns.weight", "model.patterns.weight"),
     *parts(class_head="class_embed"),
     *below(
         "decoder.layers.{i}",

@@ -28,8 +28,8 @@ SETTINGS = {  # our arguments that no tensor shows, and their names and values i
 
 
 def matches_original(keys: Collection[str]) -> bool:
-    """Recognize the encodings of levels, and the deformable attention of the encoder."""
-    part = "transformer.encoder.layers.0.self_attn.sampling_offsets.weight"
+    """Recognize the encodings of levels, and the deformable attention of the decoder."""
+    part = "transformer.decoder.layers.0.cross_attn.sampling_offsets.weight"
     return "transformer.level_embed" in keys and part in keys and "class_embed.0.weight" in keys
 
 

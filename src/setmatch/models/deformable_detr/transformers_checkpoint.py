@@ -18,7 +18,7 @@ from setmatch.models.weights.hub_folder import named_categories
 from setmatch.models.weights.hybrid_folder import fetch_folder, others
 from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights, loaded
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint
-from setmatch.models.weights.resnet_folder import hub_name, preprocessing_of
+from setmatch.models.weights.resnet_folder import hub_name, is_dilated, preprocessing_of
 from setmatch.models.weights.stated_sizes import require_stated_sizes, same
 from setmatch.models.weights.terms import terms_of_names
 from setmatch.structures.metadata import ModelCard
@@ -80,8 +80,8 @@ LICENSES = {each.repository: each.license for each in PUBLISHED.values()}
 
 
 def matches_transformers(keys: Collection[str]) -> bool:
-    """Recognize the encodings of levels, and the deformable attention of the encoder."""
-    part = "model.encoder.layers.0.self_attn.sampling_offsets.weight"
+    """Recognize the encodings of levels, and the deformable attention of the decoder."""
+    part = "model.decoder.layers.0.encoder_attn.sampling_offsets.weight"
     return "model.level_embed" in keys and part in keys
 
 
@@ -96,6 +96,7 @@ def read_transformers(raw: RawCheckpoint) -> LoadedWeights:
         kind = short(config.get("model_type"))
         raise WeightsError(f"{raw.path}: config.json says model_type {kind}, not 'deformable_detr'")
     _require_published_parts(config, raw.path)
+    dilated = is_dilated(config, raw.path)
     notes: list[str] = []
     if dropouts := [name for name in DROPOUTS if config.get(name)]:
         notes.append(f"config.json sets {', '.join(dropouts)}: here they are equal to dropout")
@@ -112,7 +113,7 @@ def read_transformers(raw: RawCheckpoint) -> LoadedWeights:
     require_stated_sizes(config, arguments, SIZES, raw.path)
     num_classes = len(state[class_head_of(state)])
     card = ModelCard(
-        preset_of(state, arguments, _is_dilated(config), raw.path),
+        preset_of(state, arguments, dilated, raw.path),
         arguments,
         with_coco_ids(named_categories(num_classes, config, raw.path, notes)),
         preprocessing_of(raw.path, notes),
@@ -126,11 +127,6 @@ def read_published(name: str) -> LoadedWeights:
     Raises WeightsError with the address if there is no network.
     """
     return read_transformers(fetch_folder(name, PUBLISHED[name]))
-
-
-def _is_dilated(config: Mapping[str, Any]) -> bool:
-    backbone = config.get("backbone_config") or {}
-    return bool(config.get("dilation")) or backbone.get("output_stride") == 16
 
 
 def _require_published_parts(config: Mapping[str, Any], path: Path) -> None:

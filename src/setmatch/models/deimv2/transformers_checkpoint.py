@@ -17,8 +17,8 @@ from setmatch.models.dfine.transformers_checkpoint import (
     ARGUMENTS,
     REQUIRED_OF_BACKBONE,
     SCALE,
-    SIZES,
 )
+from setmatch.models.dfine.transformers_checkpoint import SIZES as DFINE_SIZES
 from setmatch.models.layers.heads import ACTIVATIONS
 from setmatch.models.weights import hybrid_folder
 from setmatch.models.weights.hybrid_folder import (
@@ -33,7 +33,7 @@ from setmatch.models.weights.hybrid_folder import (
 from setmatch.models.weights.key_map import from_layout, with_batch_counters
 from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights, loaded
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint
-from setmatch.models.weights.stated_sizes import require_stated_sizes
+from setmatch.models.weights.stated_sizes import StatedSize, require_stated_sizes
 from setmatch.models.weights.terms import terms_of_names
 from setmatch.structures.metadata import ModelCard
 
@@ -45,6 +45,12 @@ REQUIRED = {
     "encoder_has_trailing_conv": True,
     "layer_scale": 1,
 }
+# Gates halve the width of the feed-forward network.
+SIZES = (
+    *(each for each in DFINE_SIZES if each.setting != "decoder_ffn_dim"),
+    StatedSize("decoder_ffn_dim", "ffn_dim", lambda said, _: said // 2 * 2),
+)
+OF_ATTENTION = ("encoder_layers", "encoder_ffn_dim")  # which a lite encoder has none of
 COMPUTED = re.compile(r".*\.num_points_scale")
 EDGE_HEAD = re.compile(r"(model\.decoder\.bbox_embed)\.\d+\.")
 
@@ -79,7 +85,8 @@ def read(raw: RawCheckpoint) -> LoadedWeights:
     state = with_batch_counters(from_layout(unpacked(kept), TRANSFORMERS))
     state = with_denoising(state, notes)
     arguments = arguments_of(state, points_of(theirs[SCALE.format(0)]))
-    require_stated_sizes(config, arguments, SIZES, raw.path)
+    sizes = tuple(each for each in SIZES if not lite or each.setting not in OF_ATTENTION)
+    require_stated_sizes(config, arguments, sizes, raw.path)
     arguments |= arguments_from(config, ARGUMENTS) | {
         "prepares_tokens": True,
         "keeps_position": False,

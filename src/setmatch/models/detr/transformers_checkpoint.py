@@ -19,10 +19,11 @@ from setmatch.models.weights.hub_folder import (
     named_categories,
     write_hub_folder,
 )
+from setmatch.models.weights.hybrid_folder import others
 from setmatch.models.weights.key_map import State, count_parts, from_layout, to_layout
 from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint
-from setmatch.models.weights.resnet_folder import preprocessing_of
+from setmatch.models.weights.resnet_folder import is_dilated, preprocessing_of
 from setmatch.models.weights.stated_sizes import require_stated_sizes, same
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
@@ -36,6 +37,8 @@ ARGUMENTS = {
     "dropout": "dropout",
     "position": "position_embedding_type",
 }
+# What the model has one form of; a config with another value is of another model.
+REQUIRED = {"activation_function": "relu", "num_channels": 3}
 # The settings that give the shapes of tensors.
 SIZES = same(
     {
@@ -68,6 +71,15 @@ def read_transformers(raw: RawCheckpoint) -> LoadedWeights:
     if is_transformers and config.get("model_type") != "detr":
         kind = short(config.get("model_type"))
         raise WeightsError(f"{raw.path}: config.json says model_type {kind}; only detr is read")
+    problems = others(config, REQUIRED)
+    heads = config.get("encoder_attention_heads", 8)
+    if config.get("decoder_attention_heads", heads) != heads:
+        problems.append("decoder_attention_heads other than encoder_attention_heads")
+    if problems:
+        raise WeightsError(
+            f"{raw.path}: config.json has a value of {', '.join(problems)} that no published DETR "
+            "has; such a model is not read"
+        )
     hub = normalize_keys(raw.state)
     table = TRANSFORMERS_PANOPTIC if "mask_head.out_lay.weight" in hub else TRANSFORMERS
     state = from_layout(hub, table)
@@ -154,7 +166,7 @@ def _preset(state: State, config: Mapping[str, Any], folder: Path) -> str:
     base = {6: "detr_r50", 23: "detr_r101"}.get(len(blocks))
     if base is None:
         raise WeightsError(f"{folder}: its backbone is neither ResNet-50 nor ResNet-101")
-    return with_masks(f"{base}_dc5" if config.get("dilation") else base, state)
+    return with_masks(f"{base}_dc5" if is_dilated(config, folder) else base, state)
 
 
 def _categories(

@@ -43,18 +43,29 @@ class ContentQueries(nn.Module):
 
 
 class AnchorQueries(nn.Module):
-    """Learned boxes; the content starts at zero (arXiv 2201.12329)."""
+    """Learned boxes; the content starts at zero (arXiv 2201.12329).
 
-    def __init__(self, num_queries: int) -> None:
+    With `patterns`, each box makes as many queries, with learned contents that all boxes share.
+    """
+
+    def __init__(self, num_boxes: int, dim: int = 0, patterns: int = 0) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(num_queries, 4)  # logits of cx, cy, w, h
+        self.embedding = nn.Embedding(num_boxes, 4)  # logits of cx, cy, w, h
+        self.patterns = nn.Embedding(patterns, dim) if patterns else None
 
     def forward(
         self, memory: Float[Tensor, "B N D"]
     ) -> tuple[Float[Tensor, "B Q D"], Float[Tensor, "B Q 4"]]:
-        """Return the content of each query, which is zero, and its box."""
-        boxes = at_least_single(self.embedding.weight).sigmoid().expand(memory.shape[0], -1, -1)
-        return memory.new_zeros(1, 1, 1).expand(*boxes.shape[:2], memory.shape[-1]), boxes
+        """Return the content of each query and its box: all boxes with the first pattern first."""
+        images, boxes = memory.shape[0], at_least_single(self.embedding.weight).sigmoid()
+        if self.patterns is None:
+            return (
+                memory.new_zeros(1, 1, 1).expand(images, len(boxes), memory.shape[-1]),
+                boxes.expand(images, -1, -1),
+            )
+        content = self.patterns.weight.repeat_interleave(len(boxes), dim=0)
+        every = boxes.repeat(self.patterns.num_embeddings, 1)
+        return content.expand(images, -1, -1), every.expand(images, -1, -1)
 
 
 MASKED_LOGIT = -20.0  # so low that loss and gradient vanish

@@ -1,11 +1,14 @@
 """What checkpoints of DETR and its descendants on ResNets share: names, backbones, image sizes."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from setmatch.errors import WeightsError
+from setmatch.errors import WeightsError, short
 from setmatch.models.weights.card import read_preprocessing
 from setmatch.models.weights.hub_folder import PREPROCESSOR
+from setmatch.models.weights.hybrid_folder import others
 from setmatch.models.weights.key_map import State, count_parts
 from setmatch.models.weights.raw_checkpoint import read_json
 from setmatch.structures.metadata import Preprocessing
@@ -26,6 +29,16 @@ STAGE = re.compile(r"\.encoder\.stages\.(\d)\.layers\.(\d+)\.")
 BRANCH = re.compile(r"\.layer\.(\d)\.(convolution|normalization)\.")
 NAMES = {(2, False): "resnet18", (6, False): "resnet34", (6, True): "resnet50"}
 NAMES[23, True] = "resnet101"
+# The networks that are torchvision's ResNets, by the names of timm and of transformers. Others,
+# such as resnetblur50, have the same tensors and compute something else.
+SAME_NETWORK = re.compile(r"(?:tv_|ssl_|swsl_|microsoft/)?resnet-?(?:18|34|50|101)(?:\..*)?")
+REQUIRED = {
+    "num_channels": 3,
+    "hidden_act": "relu",
+    "downsample_in_first_stage": False,
+    "downsample_in_bottleneck": False,
+}
+DILATED = {None: False, 32: False, 16: True}  # by the stride of the last map
 
 
 def hub_name(variant: str) -> str:
@@ -47,6 +60,38 @@ def resnet_of(ours: State, path: Path) -> str:
     if name is None:
         raise WeightsError(f"{path}: its backbone is none of {', '.join(NAMES.values())}")
     return name
+
+
+def is_dilated(config: Mapping[str, Any], path: Path) -> bool:
+    """Return whether the backbone that config.json describes has a dilated last stage.
+
+    Raises WeightsError for a backbone that is no ResNet as torchvision has it, whatever its tensors
+    are called.
+    """
+    backbone = config.get("backbone_config")
+    extra = config.get("backbone_kwargs")
+    if isinstance(backbone, Mapping):  # which `dilation` then does not change
+        settings, dilation = backbone, False
+    else:
+        settings = {**(extra if isinstance(extra, Mapping) else {}), "model_type": "timm_backbone"}
+        settings["backbone"] = config.get("backbone") or "resnet50"
+        dilation = bool(config.get("dilation"))
+    kind, name = settings.get("model_type"), settings.get("backbone")
+    problems = others(settings, REQUIRED)
+    if kind not in ("resnet", "timm_backbone"):
+        problems.append(f"model_type ({short(kind)})")
+    if kind == "timm_backbone" and not SAME_NETWORK.fullmatch(str(name)):
+        problems.append(f"backbone ({short(name)})")
+    stride = settings.get("output_stride", 16 if dilation else None)
+    dilates = DILATED.get(stride if isinstance(stride, int | None) else 0)
+    if dilates is None or dilation > dilates:
+        problems.append(f"output_stride ({short(stride)})")
+    if problems:
+        raise WeightsError(
+            f"{path}: config.json describes a backbone with {', '.join(problems)}; read are "
+            f"{', '.join(NAMES.values())} as torchvision has them, the last two also dilated"
+        )
+    return bool(dilates)
 
 
 def preprocessing_of(folder: Path, notes: list[str]) -> Preprocessing:
