@@ -25,6 +25,7 @@ from setmatch.errors import (
     ConfigError,
     DataError,
     ExtraMissingError,
+    SetmatchError,
     VerificationError,
     WeightsError,
 )
@@ -289,6 +290,11 @@ def external_weights(model: onnx.ModelProto) -> None:
         tensor.ClearField("raw_data")
 
 
+def loss_without_name(model: onnx.ModelProto) -> None:
+    text = model.metadata_props[0].value.replace('"varifocal"', '["varifocal"]')
+    model.metadata_props[0].value = text
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -302,6 +308,7 @@ def external_weights(model: onnx.ModelProto) -> None:
         (nothing, "damaged, or not an ONNX file"),
         (cut_weights, "weights are in another file, which is damaged: .*; copy both"),
         (renamed_output, "no output cxcywh"),
+        (loss_without_name, r"damaged model card .*\(class_loss: .*it has no name"),
         (unknown_loss, "classification loss .* is not known"),
         (external_weights, "weights are in another file, which is missing"),
     ],
@@ -331,6 +338,75 @@ def test_a_truncated_file_is_refused(fixed: OnnxGraph, tmp_path: Path, share: fl
     (tmp_path / "model.onnx").write_bytes(content[: int(share * len(content))])
     with pytest.raises(WeightsError, match=r"model\.onnx: "):
         sm.load(tmp_path / "model.onnx")
+
+
+def constant(**outputs: np.ndarray):
+    """Let a graph return arrays, whatever its input is."""
+
+    def change(model: onnx.ModelProto) -> None:
+        for name, value in outputs.items():
+            (output,) = (each for each in model.graph.output if each.name == name)
+            tensor = onnx.numpy_helper.from_array(value, f"constant {name}")
+            output.CopyFrom(
+                onnx.helper.make_tensor_value_info(name, tensor.data_type, list(value.shape))
+            )
+            (node,) = (each for each in model.graph.node if name in each.output)
+            node.output[list(node.output).index(name)] = f"other {name}"
+            model.graph.initializer.append(tensor)
+            model.graph.node.append(onnx.helper.make_node("Identity", [tensor.name], [name]))
+
+    return change
+
+
+LOGITS, BOXES = np.zeros((1, 30, 6), np.float32), np.full((1, 30, 4), 0.5, np.float32)
+OTHER_OUTPUTS = {
+    "more classes": {"logits": np.zeros((1, 30, 9), np.float32)},
+    "fewer classes": {"logits": LOGITS[..., :3]},
+    "no classes": {"logits": LOGITS[..., :0]},
+    "whole numbers": {"logits": LOGITS.astype(np.int64)},
+    "yes or no": {"cxcywh": BOXES > 0},
+    "of one image": {"logits": LOGITS[0]},
+    "a number": {"logits": np.zeros((), np.float32)},
+    "of two images": {"logits": LOGITS.repeat(2, 0), "cxcywh": BOXES.repeat(2, 0)},
+    "of no image": {"logits": LOGITS[:0], "cxcywh": BOXES[:0]},
+    "other queries": {"cxcywh": BOXES[:, :7]},
+    "five numbers a box": {"cxcywh": np.zeros((1, 30, 5), np.float32)},
+    "one box": {"cxcywh": BOXES[0, 0]},
+    "negative sides": {"cxcywh": -BOXES},
+}
+
+
+@pytest.mark.parametrize("outputs", OTHER_OUTPUTS.values(), ids=OTHER_OUTPUTS)
+def test_a_graph_that_returns_something_else_is_refused_in_one_line(
+    fixed: OnnxGraph, tmp_path: Path, outputs: dict[str, np.ndarray], capsys
+):
+    """By the command, which needs no torch, and by the engine."""
+    model, path, image = onnx.ModelProto(), tmp_path / "model.onnx", tmp_path / "image.png"
+    model.CopyFrom(fixed.model)
+    constant(**outputs)(model)
+    path.write_bytes(model.SerializeToString())
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(image)
+    with pytest.raises(SetmatchError, match=r"its output|ends before it begins"):
+        sm.predict(sm.load(path), image)
+    capsys.readouterr()
+    out = tmp_path / "out"
+    assert main(["predict", str(path), str(image), "--out", str(out)]) == 2
+    assert f"{path}: " in capsys.readouterr().err.splitlines()[-1]
+    assert not out.exists() or not list(out.rglob("*.*"))
+
+
+def test_weights_that_look_nowhere_are_refused_as_not_finite(fixed: OnnxGraph, tmp_path: Path):
+    """Points that are not numbers have no place in the image to be read at."""
+    model = onnx.ModelProto()
+    model.CopyFrom(fixed.model)
+    for tensor in model.graph.initializer:
+        value = onnx.numpy_helper.to_array(tensor)
+        if value.dtype == np.float32 and value.ndim:
+            wrong = np.full_like(value, np.nan)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(wrong, tensor.name))
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(WeightsError, match="not finite: its weights"):
+        sm.predict(sm.load(tmp_path / "model.onnx"), scene((1, 0), 100).pixels)
 
 
 def test_predictions_that_are_not_finite_are_refused(fixed: OnnxGraph, tmp_path: Path, with_noise):

@@ -25,7 +25,7 @@ from setmatch.deploy.compare_detections import (
 )
 from setmatch.deploy.near_ties import compared_despite_ties
 from setmatch.deploy.precision import PrecisionLoss
-from setmatch.errors import ConfigError, VerificationError
+from setmatch.errors import ConfigError, VerificationError, WeightsError
 from setmatch.inference.engines.eager import EagerEngine
 from setmatch.models.detector import Detector
 from setmatch.ops.image_size import evaluation_px
@@ -128,7 +128,7 @@ def verify(
             at = f"{size_px[0]}x{size_px[1]} px, batch of {count}"
             try:
                 given = run(batch)
-            except ConfigError as error:
+            except (ConfigError, WeightsError) as error:
                 raise VerificationError(f"{at}: {error}") from None
             found = given.logits.shape[1]
             if found != count:

@@ -29,6 +29,7 @@ from setmatch.evaluation.metrics.worst_images import (
 )
 from setmatch.evaluation.split_detections import SplitDetections
 from setmatch.inference.engines.base import Engine
+from setmatch.inference.engines.checked import sound_output
 from setmatch.inference.masks import detections_with_masks, segments_of
 from setmatch.inference.progress import progress_bar
 from setmatch.postprocessing.detections import detections as detections_of_layer
@@ -133,7 +134,7 @@ def _run_images(
     visible = options.progress and distributed.is_first
     with torch.inference_mode(), progress_bar("evaluating", batches.images, visible) as advance:
         for batch in batches:
-            output = engine.detect(batch.batch, batch.sizes_px)
+            output = sound_output(engine, batch.batch, batch.sizes_px)
             detected, predictions = output.detections, output.predictions
             with_masks = predictions if predictions and predictions.masks is not None else None
             if options.on_predictions is not None and predictions is not None:

@@ -20,6 +20,7 @@ from setmatch.explanation.query_usage_figure import query_figure
 from setmatch.explanation.shown_scores import checked_scores
 from setmatch.files.writing import require_folder, write_text
 from setmatch.inference.engines.base import Engine
+from setmatch.inference.engines.checked import sound_output
 from setmatch.inference.engines.eager import EagerEngine, as_engine
 from setmatch.inference.options import ScoreThreshold
 from setmatch.inference.progress import progress_bar
@@ -60,11 +61,16 @@ def study_queries(
     count = 0
     with torch.inference_mode(), progress_bar("predicting", batches.images, progress) as advance:
         for batch in batches:
-            predictions = engine.detect(batch.batch, batch.sizes_px).predictions
+            predictions = sound_output(engine, batch.batch, batch.sizes_px).predictions
             if predictions is None:
                 raise _without_queries(engine.card)
             if not (predictions.logits.isfinite().all() and predictions.cxcywh.isfinite().all()):
                 raise diverged("scores or boxes")
+            if predictions.logits.shape[2] > engine.num_queries:
+                raise ConfigError(
+                    f"model {engine.card.preset}: predicts {predictions.logits.shape[2]} queries, "
+                    f"but its num_queries is {engine.num_queries}"
+                )
             for logits, boxes in zip(predictions.logits[-1], predictions.cxcywh[-1], strict=True):
                 predicted = query_predictions(logits, boxes, engine.class_loss)
                 queries = len(predicted.score)

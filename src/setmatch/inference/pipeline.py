@@ -16,6 +16,7 @@ from setmatch.data.batches.transforms import preprocess
 from setmatch.data.images.image_io import read_image
 from setmatch.errors import DataError
 from setmatch.inference.engines.base import Engine
+from setmatch.inference.engines.checked import sound_output
 from setmatch.inference.image_batches import LoadedImage, UnreadImage, image_batches
 from setmatch.inference.masks import detections_with_masks, segments_of
 from setmatch.inference.options import PredictOptions
@@ -143,7 +144,7 @@ def detect_batch(
     the segment threshold is that of the first. Raises WeightsError if the model's outputs are not
     finite.
     """
-    output = engine.detect(batch, sizes_px)
+    output = sound_output(engine, batch, sizes_px)
     predictions = output.predictions
     thresholds = [each.thresholds(len(engine.card.categories)) for each in options]
     found = output.detections

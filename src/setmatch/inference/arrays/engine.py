@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from setmatch.errors import diverged
+from setmatch.errors import WeightsError, diverged
 from setmatch.inference.arrays.decode import SCORES, decode
 from setmatch.inference.engines.exported_card import unknown_loss
 from setmatch.inference.engines.onnx_session import open_network
@@ -51,9 +51,14 @@ class ArrayEngine:
         Raises WeightsError if a score or box is not finite, ConfigError for a size that the graph
         does not take.
         """
-        logits, cxcywh = self._session.run(output_names(has_masks=False), {"pixels": pixels})
+        logits, cxcywh = self._session.predict(pixels)
         if not (np.isfinite(logits).all() and np.isfinite(cxcywh).all()):
             raise diverged("scores or boxes")
+        if (cxcywh[..., 2:] < 0).any():
+            raise WeightsError(
+                f"{self._session.path}: the graph predicts boxes with negative sides; export the "
+                "model again"
+            )
         loss, categories = self._session.exported.class_loss["name"], self.card.categories
         return [
             decode(image_logits, boxes, loss, categories, size_px)

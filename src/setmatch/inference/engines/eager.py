@@ -7,13 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from setmatch.errors import ConfigError, DataError, diverged, short
+from setmatch.errors import ConfigError, short
 from setmatch.inference.engines.base import Engine
+from setmatch.inference.engines.checked import require_members, require_output, sound
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.detector import Detector
 from setmatch.structures.batch import Batch
-from setmatch.structures.detection_checks import unsound
-from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import ModelCard
 from setmatch.structures.outputs import ModelOutput
 
@@ -64,15 +63,16 @@ class EagerEngine(Engine):
         parameters = self.detector.parameters()
         return next((parameter.device for parameter in parameters), torch.device("cpu"))
 
+    @sound
     def detect(self, batch: Batch, sizes_px: Sequence[tuple[int, int]]) -> ModelOutput:
         """Return the detections of a batch, best first, in pixels of the original images.
 
-        Raises WeightsError if a score or box is not finite, ConfigError for a detector in training
-        mode that cannot be copied.
+        Raises ConfigError for a detector in training mode that cannot be copied, and what
+        `require_output` raises for the detections of a user's own detector.
         """
         with torch.inference_mode():
             output = in_evaluation_mode(self.detector).detect(batch.to(self.device), sizes_px)
-        require_sound(output.detections)
+        require_output(output, self, sizes_px, f"model {type(self.detector).__name__}")
         return output
 
 
@@ -84,6 +84,8 @@ def as_engine(model: Detector | Engine) -> Engine:
     if isinstance(model, nn.Module) and hasattr(model, "card"):
         return EagerEngine(in_evaluation_mode(model))  # first, since every detector is an engine
     if isinstance(model, Engine):
+        if not isinstance(model, EagerEngine):  # whose members are the detector's
+            require_members(model)
         return model
     raise ConfigError(
         f"{short(model)} ({type(model).__name__}) is no model; setmatch.load(source) opens a "
@@ -118,14 +120,3 @@ def evaluation_copy(model: Detector) -> Detector:
             f"is used, but it cannot be copied ({error}); call model.eval() before it predicts, "
             "and keep what cannot be copied out of its modules"
         ) from None
-
-
-def require_sound(detections: Sequence[Detections]) -> None:
-    """Raise WeightsError if a score or box is not finite, DataError for other wrong values."""
-    for each in detections:
-        problem = unsound(each)
-        if problem is None:
-            continue
-        if not (each.scores.isfinite().all() and each.xyxy_px.isfinite().all()):
-            raise diverged("scores or boxes")
-        raise DataError(f"{problem}; this is what the model's detect returned")

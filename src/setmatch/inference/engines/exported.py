@@ -7,7 +7,7 @@ import torch
 
 from setmatch.errors import ConfigError
 from setmatch.inference.engines.base import Engine
-from setmatch.inference.engines.eager import require_sound
+from setmatch.inference.engines.checked import require_sound, sound
 from setmatch.inference.engines.exported_card import unknown_loss
 from setmatch.inference.engines.session import Session, output_names
 from setmatch.losses.classification import CLASSIFICATION_LOSSES, ClassificationLoss
@@ -24,8 +24,7 @@ class ExportedEngine(Engine):
     """
 
     def __init__(self, session: Session) -> None:
-        self._outputs = output_names(session.exported.has_masks)
-        session.require(["pixels"], self._outputs)
+        session.require(["pixels"], output_names(session.exported.has_masks))
         self._session = session
         self._class_loss = _class_loss(session.exported.class_loss, session.path)
 
@@ -59,6 +58,7 @@ class ExportedEngine(Engine):
         """True if the object queries are the same for every image."""
         return self._session.exported.fixed_queries
 
+    @sound
     def detect(self, batch: Batch, sizes_px: Sequence[tuple[int, int]]) -> ModelOutput:
         """Return the detections of a batch, best first, in pixels of the original images.
 
@@ -77,7 +77,7 @@ class ExportedEngine(Engine):
                 "an exported model takes batches without padding: give it images of one shape at a "
                 "time, as predict and evaluate do"
             )
-        arrays = self._session.run(self._outputs, {"pixels": batch.pixels.cpu().numpy()})
+        arrays = self._session.predict(batch.pixels.cpu().numpy())
         logits, cxcywh, *masks = (torch.from_numpy(each) for each in arrays)
         return Predictions(logits[None], cxcywh[None], masks[0] if masks else None)
 

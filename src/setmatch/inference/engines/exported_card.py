@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from setmatch.errors import WeightsError, short
 from setmatch.models.weights.card import card_from_tree, card_to_tree
@@ -77,12 +77,18 @@ def unknown_loss(settings: Mapping[str, Any], where: str) -> WeightsError:
     )
 
 
+def _named(settings: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(settings.get("name"), str):
+        raise ValueError("it has no name")
+    return settings
+
+
 class _Exported(BaseModel):
     model_config = ConfigDict(strict=True, allow_inf_nan=False, hide_input_in_errors=True)
 
     format: Literal["setmatch-export-1"]
     model: dict[str, Any]
-    class_loss: dict[str, Any]
+    class_loss: Annotated[dict[str, Any], AfterValidator(_named)]
     num_queries: Annotated[int, Field(ge=1, le=1_000_000)]
     fixed_queries: bool
     has_masks: bool

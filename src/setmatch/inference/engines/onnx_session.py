@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from setmatch.errors import ExtraMissingError, WeightsError, short
+from setmatch.errors import ExtraMissingError, WeightsError, diverged, short
 from setmatch.files.reading import require_regular
 from setmatch.inference.engines.exported_card import KEY, read_exported_card
 from setmatch.inference.engines.session import Session, not_ours, num_threads, output_names
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # A file of ONNX Runtime's source, with the line, and the signature or name of the function there.
 _SOURCE = re.compile(r"\S*\w+\.(?:cc|h):\d+ (?:[^()]*\([^()]*(?:\([^()]*\)[^()]*)*\) |\w+ )?")
+# What is sampled at a place that is not a number; every other place is moved into the image.
+_NO_SUCH_PLACE = "indices element out of data bounds"
 
 
 class OnnxSession(Session):
@@ -43,12 +45,17 @@ class OnnxSession(Session):
         self.outputs = {each.name for each in self._session.get_outputs()}
 
     def run(self, outputs: Sequence[str], inputs: "Mapping[str, np.ndarray]") -> "list[np.ndarray]":
-        """Return the outputs; raises ConfigError for inputs that the graph cannot compute."""
+        """Return the outputs; raises ConfigError for inputs that the graph cannot compute.
+
+        Raises WeightsError if values inside are not finite.
+        """
         from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
         try:
             return self._session.run(list(outputs), dict(inputs))
         except (errors.Fail, errors.InvalidArgument, errors.RuntimeException) as error:
+            if _NO_SUCH_PLACE in str(error):
+                raise diverged("points to look at") from None
             raise self._does_not_run(inputs, _cause(error)) from None
 
 

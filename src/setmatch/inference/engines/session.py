@@ -11,6 +11,8 @@ from setmatch.inference.engines.exported_card import KEY, ExportedCard
 if TYPE_CHECKING:
     import numpy as np
 
+_WITH_NO_OBJECT = "softmax"  # the classification loss with a logit for "no object"
+
 
 class Session(ABC):
     """An exported file that is ready to run, and the card inside.
@@ -26,6 +28,33 @@ class Session(ABC):
     @abstractmethod
     def run(self, outputs: Sequence[str], inputs: "Mapping[str, np.ndarray]") -> "list[np.ndarray]":
         """Return the outputs; raises ConfigError for inputs that the graph cannot compute."""
+
+    def predict(self, pixels: "np.ndarray") -> "list[np.ndarray]":
+        """Return the network's predictions for preprocessed images (B, 3, height, width).
+
+        They are logits (B, Q, C), boxes (B, Q, 4) and, if it predicts masks, their logits
+        (B, Q, h, w). Raises WeightsError if the graph returns anything else.
+        """
+        names = output_names(self.exported.has_masks)
+        found = self.run(names, {"pixels": pixels})
+        ours = self.exported
+        logits = len(ours.card.categories) + (ours.class_loss["name"] == _WITH_NO_OBJECT)
+        queries = found[0].shape[1] if found[0].ndim == 3 else ours.num_queries
+        start = (len(pixels), queries)
+        wanted = dict(
+            zip(names, [(*start, logits), (*start, 4), (*start, None, None)], strict=False)
+        )
+        for (name, shape), value in zip(wanted.items(), found, strict=True):
+            pairs = zip(value.shape, shape, strict=False)
+            fits = value.ndim == len(shape) and all(b in (a, None) for a, b in pairs)
+            if not fits or value.dtype.kind != "f":
+                sides = ", ".join("any" if side is None else str(side) for side in shape)
+                raise WeightsError(
+                    f"{self.path}: not as setmatch exported it: its output {name} is "
+                    f"{value.dtype} {value.shape} for {len(pixels)} images, and should be float32 "
+                    f"({sides}); export the model again"
+                )
+        return found
 
     def require(self, inputs: Sequence[str], outputs: Sequence[str]) -> None:
         """Raise WeightsError unless the graph has the inputs and outputs."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from setmatch.errors import ConfigError
 from setmatch.inference.engines.base import Engine
+from setmatch.inference.engines.checked import sound, sound_output
 from setmatch.inference.masks import detections_with_masks
 from setmatch.inference.tiles.merge import best, cut_by_border, merged
 from setmatch.inference.tiles.views import OVERLAP, Tiles, Tiling, View, views_of
@@ -70,6 +71,7 @@ class TiledEngine(Engine):
         """False: a query of one tile has nothing to do with that of another."""
         return False
 
+    @sound
     def detect(self, batch: Batch, sizes_px: Sequence[tuple[int, int]]) -> ModelOutput:
         """Return the merged detections of each image, best first.
 
@@ -122,7 +124,7 @@ class TiledEngine(Engine):
 
     def _detect(self, views: Sequence[View], batch: Batch) -> list[Detections]:
         sizes_px = [view.size_px for view in views]
-        output = self.engine.detect(batch, sizes_px)
+        output = sound_output(self.engine, batch, sizes_px)
         predictions = output.predictions
         if predictions is None or predictions.masks is None:
             return output.detections
