@@ -1,10 +1,10 @@
-"""Servers of video streams on the loopback: plain TCP, and RTSP as cameras speak it."""
+"""Servers of video streams on the loopback: plain TCP, and RTSP and HTTP as cameras speak them."""
 
 import re
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,6 +26,24 @@ def tcp_server(clip: Path, before_end: Callable[[], object] = lambda: None) -> I
 
     with _server(serve) as port:
         yield f"tcp://127.0.0.1:{port}"
+
+
+@contextmanager
+def mjpeg_server(images: Sequence[bytes], ending: bytes = b"") -> Iterator[str]:
+    """Send JPEG images to one client by HTTP, then `ending`, and close the connection."""
+
+    def serve(client: socket.socket) -> None:
+        client.recv(4096)
+        client.sendall(
+            b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=next\r\n\r\n"
+        )
+        for image in images:
+            head = b"--next\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(image)
+            client.sendall(head + image + b"\r\n")
+        client.sendall(ending)
+
+    with _server(serve) as port:
+        yield f"http://ann:secret@127.0.0.1:{port}/camera"
 
 
 @contextmanager

@@ -45,6 +45,7 @@ def test_each_image_once_in_order(images: Path, tmp_path: Path):
         b"a.png\r\nb b.png\r\n\r\n",
         b"\xef\xbb\xbfa.png\n\n  \nb b.png",
         b"a.png\nb b.png\na.png\n",
+        b"  a.png \t\n\tb b.png\r\r\n",
     ],
 )
 def test_a_list_has_an_image_a_line(content: bytes, tmp_path: Path):

@@ -97,7 +97,7 @@ def test_an_unwritable_path_is_refused_in_advance(tmp_path: Path):
     require_file(tmp_path / "new/deep/page.html")
     require_folder(tmp_path / "new/deep")
     require_folder(tmp_path)
-    with pytest.raises(ConfigError, match="is a folder; name a file"):
+    with pytest.raises(ConfigError, match=r"is a folder; name a file, such as .*file\.html"):
         require_file(tmp_path)
     with pytest.raises(ConfigError, match=r"/file: is not a folder; name a folder$"):
         require_folder(tmp_path / "file")

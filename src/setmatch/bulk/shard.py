@@ -32,9 +32,8 @@ class Shard:
             raise ConfigError(f"shard {text}: write the number and the count, as 3/16, or auto")
         number, count = int(match[1]), int(match[2])
         if not 1 <= number <= count:
-            raise ConfigError(
-                f"shard {text}: the shards of {count} are 1/{count} to {count}/{count}"
-            )
+            advice = f"the shards of {count} are 1/{count} to {count}/{count}"
+            raise ConfigError(f"shard {text}: {advice if count else 'there is at least 1 shard'}")
         return cls(number, count)
 
     def of(self, images: Sequence[str]) -> Sequence[str]:

@@ -34,7 +34,7 @@ def _images_of(source: str) -> Iterator[str]:
 
 
 def _lines(source: str) -> list[str]:
-    """Return the lines of a text file that are not blank."""
+    """Return the lines of a text file that are not blank, without blanks around them."""
     try:
         content = read_remote(source) if is_remote(source) else read_bytes(source)
     except OSError as error:
@@ -42,7 +42,7 @@ def _lines(source: str) -> list[str]:
     if b"\0" in content:
         raise DataError(f"{source}: is no text; a list has the path of an image in each line")
     lines = content.removeprefix(_BYTE_ORDER_MARK).splitlines()
-    images = [os.fsdecode(line) for line in lines if line.strip()]
+    images = [os.fsdecode(line.strip()) for line in lines if line.strip()]
     if not images:
         raise DataError(f"{source}: is empty; a list has the path of an image in each line")
     return images

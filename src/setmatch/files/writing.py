@@ -25,7 +25,8 @@ def require_file(path: str | Path) -> None:
     """Raise ConfigError unless a file can be written at `path`. Call it before hours of work."""
     path = Path(path)
     if path.is_dir():
-        raise ConfigError(f"{path}: is a folder; name a file, such as {path / 'file.html'}")
+        example = path / f"file{path.suffix or '.html'}"
+        raise ConfigError(f"{path}: is a folder; name a file, such as {example}")
     if _is_special(path):
         raise ConfigError(f"{path}: {_SPECIAL}; name a file")
     _require_writable(path, path.absolute().parents)

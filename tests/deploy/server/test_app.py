@@ -302,6 +302,24 @@ def test_an_unexpected_error_gets_a_response_too(capsys):
     assert response.json() == {"error": "the server failed, and its log says why"}
 
 
+@pytest.mark.parametrize("kind", ["image/jpeg", "multipart/form-data; boundary=next"])
+def test_a_client_that_goes_away_while_it_sends_is_no_error_of_the_server(app: App, kind: str):
+    """Nothing is raised, which the log would show as a failure of many lines."""
+    parts = iter([{"type": "http.request", "body": b"--next\r\n", "more_body": True}])
+    sent = []
+
+    async def receive() -> Any:
+        return next(parts, {"type": "http.disconnect"})
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"content-type", kind.encode()), (b"content-length", b"1000")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/detect", "headers": headers}
+    asyncio.run(app(scope | {"query_string": b"", "asgi": {"version": "3.0"}}, receive, send))
+    assert sent[0]["status"] == 499
+
+
 def test_the_document_describes_the_responses(app: App):
     document = get(app, "/openapi.json").json()
     assert set(document["paths"]) == {"/v1/detect", "/v1/model", "/healthz"}

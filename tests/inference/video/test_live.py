@@ -2,20 +2,23 @@
 
 import json
 import threading
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import setmatch as sm
 from clips import red_box_frames, write_clip
 from fake_detectors import RedFinder
+from setmatch.errors import DataError
 from setmatch.inference.engines.eager import as_engine
 from setmatch.inference.options import PredictOptions
 from setmatch.inference.video.predict_video import TensorFrames
 from setmatch.inference.video.results import VideoOptions, write_videos
 from setmatch.inference.video.sources import as_video
-from stream_servers import rtsp_server, tcp_server
+from stream_servers import mjpeg_server, rtsp_server, tcp_server
 
 FRAMES = 40
 
@@ -64,6 +67,40 @@ def test_a_stream_that_ends_is_the_end_and_no_error(clip: Path):
     assert torch.allclose(
         frames[-1].detections.xyxy_px[0], torch.tensor([x, 16.0, x + 32, 40]), atol=2
     )
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        b"",
+        b"--next--\r\n",
+        b"--next\r\nContent-Type: image/jpeg\r\nContent-Length: 900\r\n\r\n\xff\xd8",
+    ],
+    ids=["closed", "terminated", "within an image"],
+)
+def test_a_camera_that_closes_its_connection_is_the_end_of_the_stream(
+    tmp_path: Path, ending: bytes
+):
+    """Motion JPEG has no end of its own, so that FFmpeg takes every end for an error."""
+    images = []
+    for frame in red_box_frames(FRAMES):
+        file = BytesIO()
+        Image.fromarray(frame).save(file, "JPEG")
+        images.append(file.getvalue())
+    engine = as_engine(RedFinder())
+    detector = TensorFrames(engine, PredictOptions.of(engine, 0.7, None, 4))
+    with mjpeg_server(images, ending) as address:
+        options = VideoOptions(progress=False)
+        summary = write_videos(detector, [as_video(address)], tmp_path / "out", options)
+    assert 0 < summary.frames <= FRAMES
+    assert "early" not in "".join(summary.notes)
+    lines = (tmp_path / "out/detections.jsonl").read_text().splitlines()
+    assert len(lines) == summary.frames
+
+
+def test_a_camera_that_sends_no_image_is_said(tmp_path: Path):
+    with mjpeg_server([]) as address, pytest.raises(DataError, match="cannot be read as a video"):
+        list(sm.predict_video(RedFinder(), address))
 
 
 def test_a_stream_of_rtsp_is_read(clip: Path):

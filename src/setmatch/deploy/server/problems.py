@@ -22,6 +22,7 @@ def add_problems(app: "FastAPI") -> None:
     """Let an application respond to every error with JSON."""
     from fastapi.exceptions import RequestValidationError
     from starlette.exceptions import HTTPException
+    from starlette.requests import ClientDisconnect
 
     async def refuse(request: "Request", error: Exception) -> "JSONResponse":
         match error:
@@ -29,6 +30,8 @@ def add_problems(app: "FastAPI") -> None:
                 return _json(error.status, str(error), error.headers)
             case RequestValidationError():
                 return _json(422, _invalid(error.errors()[0]))
+            case ClientDisconnect():
+                return _json(499, "the client has gone")
             case HTTPException():
                 text = _KNOWN.get(error.status_code) or _sentence(str(error.detail))
                 return _json(error.status_code, text, error.headers)
@@ -38,7 +41,8 @@ def add_problems(app: "FastAPI") -> None:
                 return _json(500, str(error))
         return _json(500, "the server failed, and its log says why")
 
-    for kind in (SetmatchError, RequestValidationError, HTTPException, Exception):
+    known = (SetmatchError, RequestValidationError, HTTPException, ClientDisconnect)
+    for kind in (*known, Exception):
         app.add_exception_handler(kind, refuse)
 
 

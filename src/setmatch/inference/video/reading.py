@@ -1,5 +1,6 @@
 """Decode a video frame by frame: upright, with its time, past what is broken."""
 
+import errno
 import threading
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from setmatch.inference.video.sources import VideoSource
 _USUAL_RATE = 25.0  # frames a second, where a video does not say
 _MOST_FRAMES_A_SECOND = 240.0  # more is the time base of a format
 _MISSING = 0.05  # of the length, from which on a video ends early
+_ENDLESS = ("mpjpeg",)  # formats without an end, which FFmpeg takes for an error
 _FINITE_STREAMS = ("http://", "https://", "ftp://")
 
 
@@ -124,6 +126,8 @@ class VideoReader:
                     return
                 packets, has_advanced = self._container.demux(self._stream), False
             except (av.FFmpegError, OSError) as error:
+                if error.errno == errno.EIO and self._container.format.name in _ENDLESS:
+                    return  # the server closed the connection
                 self.ended_early = reason_of(error, self.source)
                 return
             else:
