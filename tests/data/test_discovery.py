@@ -92,6 +92,7 @@ def test_a_broken_folder_does_not_hide_the_good_one(tmp_path: Path):
 
 def test_the_search_stops_after_two_levels(tmp_path: Path):
     write(tmp_path / "a" / "b" / "c", "xml")
+    (tmp_path / "a" / "other").mkdir()
     write(tmp_path / ".hidden", "xml")
     with pytest.raises(DataError, match=r"here or up to 2 folders deep; .*found a/$"):
         discover_splits(tmp_path)

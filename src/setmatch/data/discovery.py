@@ -12,6 +12,7 @@ from setmatch.data.images.image_paths import SUFFIXES
 from setmatch.errors import DataError, suggest
 
 _MAX_DEPTH = 2  # folders inside folders, as in VOCdevkit/VOC2007
+_MAX_CHAIN = 20  # folders with nothing but one folder inside, which count as none
 _MAX_NAMES = 8  # in an error message
 
 
@@ -92,7 +93,7 @@ def _splits_of_file(file: Path, format: str | None) -> dict[str, SplitSource]:
 
 def _search_inside(folder: Path, format: str | None) -> DiscoveredDataset:
     """Find the only data set inside the folders of `folder`; the shallowest level counts."""
-    level = [folder]
+    level = [_above_data(folder)]
     for _ in range(_MAX_DEPTH):
         level = [inner for place in level for inner in subfolders(place)]
         found: dict[Path, dict[str, SplitSource]] = {}
@@ -122,6 +123,17 @@ def _search_inside(folder: Path, format: str | None) -> DiscoveredDataset:
         f"{'; '.join(each.looks_for for each in searched)}; found {_other_format(folder, format)}"
         f"{_content(folder)}{_hint(folder)}"
     )
+
+
+def _above_data(folder: Path) -> Path:
+    """Return the folder itself, or a deeper one where archives have left a chain of folders."""
+    for _ in range(_MAX_CHAIN):
+        inner = entries(folder)
+        further = entries(folder / inner[0][0]) if len(inner) == 1 and inner[0][1] else []
+        if len(further) != 1 or not further[0][1]:
+            return folder
+        folder /= inner[0][0]
+    return folder
 
 
 def _hint(place: Path) -> str:

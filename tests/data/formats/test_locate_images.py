@@ -297,6 +297,44 @@ def test_the_audit_says_in_what_a_name_differs(tmp_path: Path, written: str, kin
     )
 
 
+GARBLED = {
+    "Windows reads a zip": lambda name: name.encode().decode("cp437"),
+    "Western Windows reads a zip": lambda name: name.encode().decode("cp850"),
+    "read as Latin-1": lambda name: name.encode().decode("latin-1"),
+    "unzip escapes": lambda name: name.replace("ö", "#U00f6").replace("ß", "#U00df"),
+}
+DISGUISED: dict[str, tuple[str, str]] = {  # what is written, and what the file is called
+    **{each: ("größe 7.png", garble("größe 7.png")) for each, garble in GARBLED.items()},
+    "garbled in the annotations": ("größe 7.png".encode().decode("cp437"), "größe 7.png"),
+    "blanks as plus": ("a+b+7.png", "a b 7.png"),
+    "a time": ("12:30:07.png", "12_30_07.png"),
+    "a question": ("what?.png", "what-.png"),
+    "quoted": ('"a".png', "_a_.png"),
+}
+
+
+@pytest.mark.parametrize("folder", ["", "images/", "D:\\set\\images\\"])
+@pytest.mark.parametrize(("written", "file"), DISGUISED.values(), ids=DISGUISED)
+def test_names_that_systems_and_archives_change_are_found(
+    tmp_path: Path, written: str, file: str, folder: str
+):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / file).write_bytes(DRAWN)
+    (tmp_path / "images/other.png").write_bytes(CONTENT[NAMES[0]])
+    names = [folder + written, folder + "other.png"]
+    dataset = opened(write_coco(tmp_path, "annotations.json", names))
+    assert [dataset.path(image).name for image in range(2)] == [file, "other.png"]
+    assert any("another spelling" in fix.description for fix in dataset.fixes)
+
+
+def test_a_name_as_written_comes_before_what_systems_make_of_it(tmp_path: Path):
+    (tmp_path / "images").mkdir()
+    for file in ("12:30.png", "12_30.png"):
+        (tmp_path / "images" / file).write_bytes(CONTENT[NAMES[0]])
+    dataset = opened(write_coco(tmp_path, "annotations.json", ["12_30.png", "12:30.png"]))
+    assert [dataset.path(image).name for image in range(2)] == ["12_30.png", "12:30.png"]
+
+
 def test_names_that_differ_in_case_alone_are_two_images(tmp_path: Path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images/A.png").write_bytes(DRAWN)

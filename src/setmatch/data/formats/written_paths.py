@@ -6,17 +6,19 @@ of its last parts a path shares with a file, the likelier it means that file.
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote, unquote_plus, urlsplit
 
 from setmatch.data.images.image_paths import SUFFIXES
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _DRIVE = re.compile(r"[A-Za-z]:")
 _MOST_PARTS = 256  # more than any file system has; all tails of more would be tried for minutes
+_FORBIDDEN = re.compile(r'[<>:"|?*]')  # in the names of files, on Windows
 _SUSPICIOUS = re.compile(r"[/\\:\0]|\.\.")
 
 
@@ -128,8 +130,29 @@ class PathIndex:
 
 
 def spellings(written: str) -> tuple[str, ...]:
-    """Return a name as written, without percent encoding, and without blanks at its ends."""
-    return tuple(dict.fromkeys((written, unquote(written), written.strip())))
+    """Return a name as written, and as it may be called after a way through other systems.
+
+    Without percent encoding or blanks at its ends; with "_" or "-" for signs that Windows
+    forbids; and with letters that unpacking read in another encoding than they were written in.
+    """
+    others = [unquote(written), written.strip()]
+    if "+" in written:
+        others.append(unquote_plus(written))
+    if _FORBIDDEN.search(written):
+        others += [_FORBIDDEN.sub(sign, written) for sign in "_-"]
+    if not written.isascii():
+        others += _garbled(written)
+    return tuple(dict.fromkeys((written, *others)))
+
+
+def _garbled(written: str) -> Iterator[str]:
+    """Yield a name as archives garble it, and what it was if it is garbled itself."""
+    # As Info-ZIP writes what a terminal cannot show.
+    yield "".join(each if each.isascii() else f"#U{ord(each):04x}" for each in written)
+    for encoding in ("cp437", "cp850", "cp1252", "latin-1"):
+        for source, target in (("utf-8", encoding), (encoding, "utf-8")):
+            with suppress(UnicodeError):
+                yield written.encode(source).decode(target)
 
 
 def _suffix_rank(path: str) -> int:

@@ -8,8 +8,11 @@ import pytest
 from PIL import Image
 
 from setmatch.data.dataset import DetectionDataset
+from setmatch.data.discovery import discover_splits
 from setmatch.data.formats.yolo.find import find_yolo, read_split
 from setmatch.data.formats.yolo.label_files import label_files
+from setmatch.data.open import open_dataset
+from setmatch.errors import DataError
 
 STEM = "Größe 7.b"
 WAYS: dict[str, Callable[[str], str]] = {
@@ -63,6 +66,49 @@ def test_labels_are_found_under_names_of_tools_and_systems(tmp_path: Path, layou
     assert len(said) == 1
     assert "3 of 3 images" in said[0].value
     assert not any("without an image" in fix.description for fix in dataset.fixes)
+
+
+OTHER_LAYOUTS = {
+    "capitals": ("Images", "Labels"),
+    "all capitals": ("IMAGES/TRAIN", "LABELS/TRAIN"),
+    "batches": ("images/batch 1", "labels/batch 1"),
+    "deep batches": ("images/a/b", "labels/a/b"),
+    "annotations": ("images", "annotations"),
+    "txt": ("imgs", "txt"),
+    "splits in annotations": ("images/train", "annotations/train"),
+    "a word of a name": ("Train_Images", "Train_Labels"),
+    "archives in archives": ("archive/set/set v2/images", "archive/set/set v2/labels"),
+}
+
+
+@pytest.mark.parametrize("layout", OTHER_LAYOUTS)
+@pytest.mark.parametrize("way", ["labels as usual", "suffix kept"])
+def test_folders_of_labels_may_be_called_otherwise(tmp_path: Path, layout: str, way: str):
+    naming = WAYS.get(way, lambda name: f"{name.removesuffix('.png')}.txt")
+    splits = discover_splits(write(tmp_path, OTHER_LAYOUTS[layout], naming))
+    (split,) = splits.values()
+    assert boxes(read_split(split)) == {
+        f"{STEM}{number}.png": (number, 18 + 6 * number) for number in range(3)
+    }
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "684,8,273,116,1,4,0,0",  # VisDrone: x, y, width, height, score, class, ...
+        "10,20,50,20,50,40,10,40,word",  # ICDAR
+        "10 20 50 20 50 40 10 40 plane 0",  # DOTA
+        "Car 0.00 0 -10 10 20 50 40 -1 -1 -1 -1000 -1000 -1000 -10",  # KITTI
+        "10 20 50 40",
+    ],
+)
+@pytest.mark.parametrize("folder", ["annotations", "labels", "gt"])
+def test_text_files_of_other_formats_are_refused(tmp_path: Path, row: str, folder: str):
+    write(tmp_path, ("images", folder), WAYS["suffix kept"])
+    for path in (tmp_path / folder).iterdir():
+        path.write_text(f"{row}\n" * 3)
+    with pytest.raises(DataError):
+        open_dataset(tmp_path, "train").require_sound_boxes()
 
 
 @pytest.mark.parametrize(

@@ -7,19 +7,31 @@ from pathlib import Path
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.formats.base import WHOLE, SplitSource, UnrelatedFileError
 from setmatch.data.formats.class_names import NAME_FILES, longest_list, read_names
-from setmatch.data.formats.layout import files_in, folders_below, folders_of_splits
+from setmatch.data.formats.layout import (
+    files_in,
+    folders_below,
+    folders_named,
+    folders_of_splits,
+)
 from setmatch.data.formats.locate_images import LocatedImages, SearchArea
 from setmatch.data.formats.other_suffixes import locate_photographs
 from setmatch.data.formats.written_paths import written_parts
 from setmatch.data.formats.yolo.choose_yaml import choose_yaml
 from setmatch.data.formats.yolo.data_yaml import SUFFIXES as YAML_SUFFIXES
 from setmatch.data.formats.yolo.data_yaml import DataYaml, read_data_yaml
-from setmatch.data.formats.yolo.label_files import labels_of, note_other_names
+from setmatch.data.formats.yolo.label_files import (
+    LABEL_FOLDERS,
+    label_folder,
+    labels_of,
+    note_other_names,
+)
 from setmatch.data.formats.yolo.read import read_yolo
 from setmatch.data.images.image_paths import SUFFIXES
 from setmatch.data.splits import canonical
 from setmatch.errors import DataError, quoted
 from setmatch.files.reading import read_bytes, read_text
+
+_IMAGE_FOLDERS = ("images", "image", "imgs", "img")  # in small letters
 
 
 @dataclass(frozen=True)
@@ -68,7 +80,7 @@ def read_split(split: SplitSource) -> DetectionDataset:
         fixes.append(AnnotationFix.of_many(value, description))
     found = _images(here.sources, root, split.split)
     images = found.paths
-    label_folders = {folder: _label_folder(folder, root) for folder in {i.parent for i in images}}
+    label_folders = {folder: label_folder(folder, root) for folder in {i.parent for i in images}}
     by_folder: dict[Path, list[str]] = {folder: [] for folder in label_folders}
     for image in images:
         by_folder[image.parent].append(image.name)
@@ -128,7 +140,7 @@ def _split_source(
         # The images of a list, and their labels, may be in any folder around it.
         start = _root_of_list(source, root) if source in lists else source
         image_folders |= set(folders_below(start, root))
-    listings = image_folders | {_label_folder(place, root) for place in image_folders}
+    listings = image_folders | {label_folder(place, root) for place in image_folders}
     return SplitSource(
         "yolo",
         split,
@@ -143,7 +155,7 @@ def _split_source(
 
 def _name_folders(folder: Path, sources: Iterable[Path], root: Path) -> tuple[Path, ...]:
     """Return the folders that may hold a classes.txt: those of the labels, and those above."""
-    labels = [_label_folder(source, root) for source in sources if source.is_dir()]
+    labels = [label_folder(source, root) for source in sources if source.is_dir()]
     usual = (folder, folder / "labels", folder / "images")
     return tuple(dict.fromkeys((*usual, *(label.parent for label in labels), *labels)))
 
@@ -198,14 +210,12 @@ def _from_folders(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
 
     And sentences on the folders that are not taken.
     """
-    images, labels = folder / "images", folder / "labels"
-    inside: list[tuple[str, Path]] = []
-    if images.is_dir() and labels.is_dir():
-        inside = [
-            (split, place)
-            for split, place in folders_of_splits(images)
-            if files_in(labels / place.name, [".txt"])
-        ]
+    images = next(iter(folders_named(folder, _IMAGE_FOLDERS)), folder / "images")
+    inside = [
+        (split, place)
+        for split, place in folders_of_splits(images)
+        if (labels := label_folder(place, folder)) != place and files_in(labels, [".txt"])
+    ]
     beside = [
         (split, place / "images" if files_in(place / "labels", [".txt"]) else place)
         for split, place in folders_of_splits(folder)
@@ -213,7 +223,7 @@ def _from_folders(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
     ]
     if inside or beside:
         return _fullest(folder, inside, beside)
-    if images.is_dir() and files_in(labels, [".txt"]):
+    if images.is_dir() and _has_labels_below(images, folder):
         return _image_lists(folder) or {WHOLE: images}, ()
     return _image_lists(folder) or {WHOLE: folder} if _has_labeled_images(folder) else {}, ()
 
@@ -258,9 +268,18 @@ def _image_lists(folder: Path) -> dict[str, Path]:
     return found
 
 
+def _has_labels_below(images: Path, root: Path) -> bool:
+    """Return whether a folder of labels beside `images` has labels, there or in a folder in it."""
+    beside = folders_named(images.parent, LABEL_FOLDERS)
+    return bool(beside) and any(
+        (labels := label_folder(place, root)) != place and files_in(labels, [".txt"])
+        for place in folders_below(images, root)
+    )
+
+
 def _has_labels(folder: Path, root: Path) -> bool:
     """Return whether a folder has images, and labels beside them or in a folder of labels."""
-    labels = _label_folder(folder, root)
+    labels = label_folder(folder, root)
     if labels == folder:
         return _has_labeled_images(folder)
     return bool(files_in(labels, [".txt"]) and files_in(folder, SUFFIXES))
@@ -333,20 +352,3 @@ def _listed(source: Path) -> list[str]:
             "UTF-8"
         ) from None
     return [line.strip() for line in lines if line.strip() and "\0" not in line]
-
-
-def _label_folder(folder: Path, root: Path) -> Path:
-    """Return the folder of the labels: labels/ in the place of images/, or the images' own.
-
-    A word in a name counts too: train_labels/ for train_images/. Folders above the root mean
-    nothing; only the root itself may be an images/ with labels/ beside it.
-    """
-    parts = list(folder.parts)
-    first = max(len(root.parts) - 1, 0) if folder.is_relative_to(root) else 0
-    for position in reversed(range(first, len(parts))):
-        name = parts[position].replace("images", "labels").replace("Images", "Labels")
-        if name != parts[position]:
-            labels = Path(*parts[:position], name, *parts[position + 1 :])
-            if labels.is_dir():
-                return labels
-    return folder
