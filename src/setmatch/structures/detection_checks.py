@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -20,36 +20,32 @@ from setmatch.structures.tensor_checks import (
     require_one_device,
 )
 
-if TYPE_CHECKING:
-    from setmatch.structures.detections import Detections
-
 _ROW = ("bbox", "score", "category_id")
 
 
-def require_detection_parts(detections: "Detections") -> None:
-    """Raise DataError for parts of other types or shapes; no value is read."""
-    scores: Any = detections.scores
-    size_px: Any = detections.size_px
-    masks: Any = detections.masks
+def require_detection_parts(
+    xyxy_px: Any, scores: Any, classes: Any, categories: Any, size_px: Any, masks: Any
+) -> None:
+    """Raise DataError for parts of detections of other types or shapes; no value is read."""
     if not is_floating(scores, None):
         raise DataError(
             f"Detections: scores are {described(scores)}; they should be a floating-point tensor "
             "(N,), as torch.tensor or torch.from_numpy makes it"
         )
     count = len(scores)
-    if not is_floating(detections.xyxy_px, count, 4):
+    if not is_floating(xyxy_px, count, 4):
         raise DataError(
-            f"Detections: boxes are {described(detections.xyxy_px)}; they should be a "
+            f"Detections: boxes are {described(xyxy_px)}; they should be a "
             f"floating-point tensor ({count}, 4) of corners x0, y0, x1, y1, a row for each score"
         )
-    if not is_whole(detections.classes, count):
+    if not is_whole(classes, count):
         raise DataError(
-            f"Detections: classes are {described(detections.classes)}; they should be class "
+            f"Detections: classes are {described(classes)}; they should be class "
             f"indices ({count},) as an int64 tensor, one for each score"
         )
-    if not isinstance(detections.categories, Categories):
+    if not isinstance(categories, Categories):
         raise DataError(
-            f"Detections: categories are {described(detections.categories)}; give a "
+            f"Detections: categories are {described(categories)}; give a "
             "setmatch.Categories, such as model.card.categories"
         )
     if not is_size_px(size_px):
@@ -62,22 +58,21 @@ def require_detection_parts(detections: "Detections") -> None:
             f"Detections: got {given} for {count} scores; pack a bool tensor ({count}, height, "
             "width) with setmatch.structures.packed_masks.PackedMasks.pack"
         )
-    require_one_device(
-        "Detections",
-        boxes=detections.xyxy_px,
-        scores=scores,
-        classes=detections.classes,
-    )
+    require_one_device("Detections", boxes=xyxy_px, scores=scores, classes=classes)
 
 
-def unsound(detections: "Detections") -> str | None:
-    """Return what is wrong with the values, of which the first is named; None if nothing is.
+def unsound_values(
+    boxes: Float[Tensor, "N 4"],
+    scores: Float[Tensor, " N"],
+    classes: Int[Tensor, " N"],
+    class_count: int,
+) -> str | None:
+    """Return what is wrong with the first wrong detection; None if all are right.
 
-    It waits for the device that they are on. Boxes may reach out of the image.
+    Boxes are corners in pixels, and may reach out of the image.
     """
-    boxes, scores, classes = detections.xyxy_px, detections.scores, detections.classes
-    most = len(detections.categories) - 1
-    if not len(detections) or _all_sound(boxes, scores, classes, most):
+    most = class_count - 1
+    if not len(scores) or _all_sound(boxes, scores, classes, most):
         return None
     is_wrong = {
         "a score or box that is not finite": ~(scores.isfinite() & boxes.isfinite().all(1)),

@@ -19,7 +19,7 @@ from setmatch.structures.detection_checks import (
     require_detection_parts,
     require_result_row,
     require_score,
-    unsound,
+    unsound_values,
 )
 from setmatch.structures.metadata import Categories
 from setmatch.structures.packed_masks import PackedMasks
@@ -65,7 +65,9 @@ class Detections:
     masks: PackedMasks | None = None
 
     def __post_init__(self) -> None:
-        require_detection_parts(self)
+        require_detection_parts(
+            self.xyxy_px, self.scores, self.classes, self.categories, self.size_px, self.masks
+        )
 
     def __len__(self) -> int:
         return self.scores.shape[0]
@@ -156,6 +158,14 @@ class Detections:
             classes=self.classes[chosen],
             masks=None if self.masks is None else self.masks[chosen],
         )
+
+    def unsound(self) -> str | None:
+        """Return what is wrong with the values, of which the first is named; None if nothing is.
+
+        It waits for the device that they are on. Boxes may reach out of the image.
+        """
+        classes = len(self.categories)
+        return unsound_values(self.xyxy_px, self.scores, self.classes, classes)
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return dictionaries as in COCO results, with class names, ready for JSON.
@@ -304,7 +314,7 @@ class Detections:
         size_px: tuple[int, int],
     ) -> Self:
         given = cls(xyxy_px.float(), scores.float(), classes, categories, size_px)
-        problem = unsound(given)
+        problem = given.unsound()
         if problem:
             raise DataError(f"{source}: {problem}")
         order = scores.argsort(descending=True, stable=True)

@@ -8,7 +8,6 @@ from setmatch.errors import ConfigError, DataError, diverged, short
 from setmatch.inference.engines.base import Engine
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.structures.batch import Batch
-from setmatch.structures.detection_checks import unsound
 from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import ModelCard
 from setmatch.structures.outputs import ModelOutput, Predictions
@@ -109,7 +108,7 @@ def require_output(
 def require_sound(detections: Sequence[Detections]) -> None:
     """Raise WeightsError if a score or box is not finite, DataError for other wrong values."""
     for each in detections:
-        problem = unsound(each)
+        problem = each.unsound()
         if problem is None:
             continue
         if not (each.scores.isfinite().all() and each.xyxy_px.isfinite().all()):
