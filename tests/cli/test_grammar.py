@@ -123,6 +123,21 @@ def test_a_file_with_an_equals_sign_in_its_name_is_a_file(tmp_path, monkeypatch)
         by_place(app, ["predict", "m", "source=2"])
 
 
+VALUES = [
+    ("predict a.jpg --tiles abc", "--tiles abc: give a whole number or auto"),
+    ("predict a.jpg --overlap x", "--overlap x: give a number"),
+    ("predict a.jpg --threshold high", "--threshold high: give a number or best"),
+    ("predict a.jpg --batch-size many", "--batch-size many: give a whole number"),
+    ("serve run --port http", "--port http: give a whole number"),
+]
+
+
+@pytest.mark.parametrize(("words", "says"), VALUES)
+def test_a_value_of_another_kind_is_answered_without_types_of_python(capsys, words: str, says: str):
+    words = f"{words} --out o --model m" if words.startswith("predict") else words
+    assert error_of(capsys, *words.split()) == says
+
+
 def test_what_cyclopts_says_well_is_left_to_it(capsys):
     assert "many" in error_of(capsys, "train", "d", "--out", "r", "--epochs", "many")
 

@@ -17,6 +17,7 @@ from setmatch.models.initialize import initialize
 from setmatch.models.load import convert_weights, save
 from setmatch.models.registry import MODELS, build
 from setmatch.models.weights.download import PublishedCheckpoint
+from setmatch.models.weights.hub import is_hub_id
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
@@ -51,6 +52,13 @@ def _read_pth(path: Path) -> dict:
 def _same(a, b) -> bool:
     left, right = a.state_dict(), b.state_dict()
     return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "runs/", "./run", "../run", "~/run", "a/b/c", "run"])
+def test_a_path_that_does_not_exist_is_no_repository_of_the_hub(path: str):
+    assert not is_hub_id(path)
+    with pytest.raises(WeightsError, match="no such file or folder, and no published name"):
+        setmatch.load(path)
 
 
 def test_a_saved_model_loads_unchanged(tmp_path: Path):

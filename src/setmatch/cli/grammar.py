@@ -4,9 +4,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
-from cyclopts import App, CycloptsError, MissingArgumentError, UnknownOptionError
+from cyclopts import App, CoercionError, CycloptsError, MissingArgumentError, UnknownOptionError
 from cyclopts.exceptions import UnknownCommandError, UnusedCliTokensError
 
 from setmatch.errors import ConfigError, suggest
@@ -139,6 +140,9 @@ def said(app: App, error: CycloptsError) -> str | None:
         return _missing(verb, its, f"{missing.name} {lacks}")
     if isinstance(error, UnknownOptionError):
         return unknown_option(verb, arguments, error.token.keyword or error.token.value)
+    if isinstance(error, CoercionError) and error.token is not None and error.token.keyword:
+        wanted = _wanted(error.target_type)
+        return wanted and f"{error.token.keyword} {error.token.value}: give {wanted}"
     if isinstance(error, UnusedCliTokensError):
         return _too_much(verb, arguments, error.root_input_tokens or [], unused[0])
     return None
@@ -191,6 +195,21 @@ def _refuse_key_value(verb: str, arguments: "ArgumentCollection", words: Words) 
             and (name := f"--{found[1].replace('_', '-')}") in known
         ):
             raise ConfigError(f"{verb}: {word}: write {name} {found[2]}")
+
+
+_KINDS = {int: "a whole number", float: "a number", bool: "yes or no"}
+
+
+def _wanted(kind: Any) -> str | None:
+    """Return what values of a type are called; None for one that has no such words."""
+    words: list[str] = []
+    for part in get_args(kind) if get_origin(kind) in (UnionType, Union) else (kind,):
+        if get_origin(part) is Literal:
+            words += map(str, get_args(part))
+        elif part in _KINDS:
+            words.append(_KINDS[part])
+    is_choice = get_origin(kind) is Literal  # of which cyclopts says the nearest
+    return None if is_choice or not words else " or ".join(words)
 
 
 def _missing(verb: str, argument: "Argument", what: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from setmatch.data.images.image_paths import SUFFIXES, files_of
 from setmatch.files.reading import open_regular
@@ -19,6 +20,7 @@ VIDEO_SUFFIXES = (
 # ".ts" is also that of TypeScript, so that it counts only for a file that is named directly.
 _NAMED_DIRECTLY = (*VIDEO_SUFFIXES, ".ts")
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_FILE = "file://"
 _SIGNATURE_BYTES = 189
 _BOXES = (b"moov", b"mdat", b"wide", b"skip", b"free", b"pnot")  # of QuickTime without "ftyp"
 _STILL_BRANDS = (  # files like MP4 that hold images
@@ -60,9 +62,17 @@ class VideoSource:
         return re.sub(r"[^\w.-]+", "_", _ADDRESS.sub("", self.name)).strip("_.")[:100] or "video"
 
 
+def local_path(source: str | Path) -> str | Path:
+    """Return the path in an address of a file of this machine, file:///a/b.mp4; else the source."""
+    if not str(source).lower().startswith(_FILE):
+        return source
+    parts = urlsplit(str(source))
+    return url2pathname(parts.path) if parts.netloc.lower() in ("", "localhost") else source
+
+
 def as_video(source: str | Path | int) -> VideoSource:
     """Return what a path, the number of a camera, or an address stands for."""
-    text = str(source)
+    text = str(local_path(str(source)))
     if _ADDRESS.match(text):
         return VideoSource(text, "stream")
     path = Path(text)
@@ -82,7 +92,8 @@ def split_sources(sources: Sequence[str | Path]) -> tuple[list[str | Path], list
     """
     images: dict[str | Path, None] = {}
     videos: dict[VideoSource, None] = {}
-    for source in sources:
+    for given in sources:
+        source = local_path(given)
         path, video = Path(source), as_video(source)
         if path.is_dir() or (video.kind == "file" and not os.path.lexists(path)):
             found = files_of(source, (*SUFFIXES, *VIDEO_SUFFIXES))

@@ -39,7 +39,9 @@ class HubRepository:
 
 def is_hub_id(name: str) -> bool:
     """Return whether a name is that of a hub repository, owner/name, and not of a file."""
-    return name.count("/") == 1 and Path(name).suffix.lower() not in FILE_SUFFIXES
+    owner, _, model = name.partition("/")
+    is_path = owner in ("", ".", "..", "~") or not model or "/" in model
+    return not is_path and Path(name).suffix.lower() not in FILE_SUFFIXES
 
 
 def require_hub_id(name: str) -> None:
