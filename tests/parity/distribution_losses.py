@@ -12,21 +12,22 @@ from setmatch.losses.criterion import Criterion
 from setmatch.models.detector import Detector
 from setmatch.models.layers.denoising import DenoisingQueries
 
-from .comparison import gradient_norm, whole_images
+from .comparison import gradient_norm, random_pixels, whole_images
 from .random_targets import random_targets
 
 COSTS = MatchCosts.model_validate({"class": 2})
-LAYERS = 3
-# Our group and layer, and the ending of transformers' names for them.
-SAME = {
-    ("main", LAYERS - 1): "",
-    ("start", 0): "_aux_0",
-    ("main", 0): "_aux_1",
-    ("encoder", 0): f"_aux_{LAYERS - 1}",
-    ("denoising_start", 0): "_dn_0",
-    ("denoising", 0): "_dn_1",
-    ("denoising", 1): "_dn_2",
-}
+
+
+def _endings(layers: int) -> dict[tuple[str, int], str]:
+    """Return transformers' ending of names for each of our groups and layers that both train."""
+    return {
+        ("main", layers - 1): "",
+        ("start", 0): "_aux_0",
+        **{("main", layer): f"_aux_{layer + 1}" for layer in range(layers - 2)},
+        ("encoder", 0): f"_aux_{layers - 1}",
+        ("denoising_start", 0): "_dn_0",
+        **{("denoising", layer): f"_dn_{layer + 1}" for layer in range(layers - 1)},
+    }
 
 
 def keep_boxes_inside(reference: Any) -> None:
@@ -46,14 +47,15 @@ def assert_class_and_box_losses_agree(
     modeling: ModuleType,
     parts: tuple[tuple[nn.Module, nn.Module], ...],
     monkeypatch: pytest.MonkeyPatch,
+    size_px: tuple[int, int] = (96, 96),
 ) -> None:
     """Compare terms where both train the same, and the gradients of all and of `parts`.
 
     `modeling` is transformers' module of the model, `class_term` its name of the class loss.
     """
     names = {"class": class_term, "l1": "loss_bbox", "giou": "loss_giou"}
-    pixels = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
-    targets = random_targets(counts, classes=7)
+    pixels = random_pixels(size_px, 2, torch.float32)
+    targets = random_targets(counts, classes=reference.config.num_labels)
     torch.manual_seed(5)
     noised = model.denoising(targets)
     _same_noise(monkeypatch, modeling, noised)
@@ -67,7 +69,7 @@ def assert_class_and_box_losses_agree(
 
     weights = {"class": 1, "l1": 5, "giou": 2}
     our_sum, their_sum = torch.tensor(0.0), torch.tensor(0.0)
-    for (group, layer), ending in SAME.items():
+    for (group, layer), ending in _endings(reference.config.decoder_layers).items():
         for name, their_name in names.items():
             value = weights[name] * ours[group][name][layer]
             assert value.item() == pytest.approx(theirs[their_name + ending].item(), rel=1e-4)

@@ -9,19 +9,19 @@ from setmatch.config import LossWeights, MatchCosts
 from setmatch.losses.criterion import Criterion
 from setmatch.models.detector import Detector
 
-from .comparison import gradient_norm, whole_images
+from .comparison import gradient_norm, random_pixels, whole_images
 from .random_targets import random_targets
 
 NAMES = {"class": "loss_ce", "l1": "loss_bbox", "giou": "loss_giou"}
 
 
 def assert_losses_and_gradients_agree(
-    model: Detector, reference: Any, counts: tuple[int, ...]
+    model: Detector, reference: Any, counts: tuple[int, ...], size_px: tuple[int, int] = (64, 64)
 ) -> None:
     """Compare all terms of all groups on random images, with `counts` targets each."""
     model.train()
     reference.train()
-    pixels = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    pixels = random_pixels(size_px, 2, torch.float32)
     targets = random_targets(counts, reference.config.num_labels)
     labels = [{"class_labels": t.classes, "boxes": t.cxcywh} for t in targets]
     theirs = reference(pixel_values=pixels, labels=labels)

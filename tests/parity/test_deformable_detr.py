@@ -168,6 +168,13 @@ def test_a_model_that_nobody_published_is_refused(
     assert_refused(tmp_path, problem)
 
 
+def test_a_backbone_of_the_same_tensors_that_computes_something_else_is_refused(tmp_path: Path):
+    reference = small_deformable_detr("own_resnet")
+    reference.config.backbone_config.hidden_act = "gelu"
+    reference.save_pretrained(tmp_path)
+    assert_refused(tmp_path, r"hidden_act \('gelu'\); read are resnet18, resnet34")
+
+
 def test_two_sets_of_heads_are_refused(tmp_path: Path):
     """One corrects the boxes that layers look around, the other those that are predicted."""
     reference = small_deformable_detr("refine")

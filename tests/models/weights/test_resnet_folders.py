@@ -8,9 +8,6 @@ import pytest
 from setmatch.errors import WeightsError
 from setmatch.models.weights.resnet_folder import is_dilated
 
-from .comparison import assert_refused
-from .small_deformable_detr import small_deformable_detr
-
 FOLDER = Path("folder")
 TIMM = {"model_type": "timm_backbone", "backbone": "resnet50", "num_channels": 3}
 OWN = {"model_type": "resnet", "layer_type": "bottleneck", "hidden_act": "relu"}
@@ -55,10 +52,3 @@ def test_other_backbones_are_refused_in_one_line(config: dict[str, Any], problem
     with pytest.raises(WeightsError, match=f"folder: config.json describes.*{problem}") as caught:
         is_dilated(config, FOLDER)
     assert "\n" not in str(caught.value)
-
-
-def test_a_backbone_of_the_same_tensors_that_computes_something_else_is_refused(tmp_path: Path):
-    reference = small_deformable_detr("own_resnet")
-    reference.config.backbone_config.hidden_act = "gelu"
-    reference.save_pretrained(tmp_path)
-    assert_refused(tmp_path, r"hidden_act \('gelu'\); read are resnet18, resnet34")
