@@ -7,7 +7,7 @@ import pytest
 from tiny_runs import CrashError, assert_bit_equal, crash_before, log_rows, run_tiny, write_data
 
 from setmatch.errors import ConfigError, ExtraMissingError, TrainingError
-from setmatch.training.callbacks import Callback
+from setmatch.training.callbacks import Callback, CallbackList, StartedRun
 from setmatch.training.signals import Stopped
 from setmatch.training.trackers import TRACKERS
 from thorough import usually
@@ -78,6 +78,31 @@ def test_one_that_fails_is_called_no_more_and_training_goes_on(data, tmp_path, c
     assert capsys.readouterr().err.count(sentence) == 1
     assert len(other.rows) == len([row for row in log_rows(run.folder) if row["kind"] != "watch"])
     assert other.ends == ["done"]
+
+
+class WithoutTextError(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+@pytest.mark.parametrize("method", ["on_start", "on_step", "on_evaluate", "on_end"])
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), WithoutTextError(), MemoryError(), StopIteration(), ValueError("a\nb")]
+)
+def test_no_error_of_a_callback_ends_a_training(tmp_path, method, error):
+    """Not even one that ends a program, or that has no text."""
+
+    def fail(self, *_):
+        raise error
+
+    said = []
+    with CallbackList([type("Remote", (Callback,), {method: fail})()], said.append) as callbacks:
+        callbacks.start(StartedRun(tmp_path, {}))
+        callbacks.write({"kind": "train", "step": 1})
+        callbacks.write({"kind": "val", "step": 1})
+        callbacks.end("done")
+    assert [f"Remote failed ({type(error).__name__}" in each for each in said] == [True]
+    assert "\n" not in said[0]
 
 
 class EndAt(Callback):

@@ -1,7 +1,7 @@
 """Callbacks: your own code, or a tracker of experiments, that hears how a run goes."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -116,10 +116,12 @@ class CallbackList(AbstractContextManager["CallbackList"]):
 def _explained() -> Iterator[None]:
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # libraries of trackers may call sys.exit
         raise CallbackError(_sentence(error)) from error
 
 
 def _sentence(error: BaseException) -> str:
-    text = " ".join(str(error)[:2000].split())[:200]
+    text = ""
+    with suppress(Exception):  # of a class of errors with a mistake of its own
+        text = " ".join(str(error)[:2000].split())[:200]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -20,7 +20,6 @@ VIDEO_SUFFIXES = (
 # ".ts" is also that of TypeScript, so that it counts only for a file that is named directly.
 _NAMED_DIRECTLY = (*VIDEO_SUFFIXES, ".ts")
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
-_FILE = "file://"
 _SIGNATURE_BYTES = 189
 _BOXES = (b"moov", b"mdat", b"wide", b"skip", b"free", b"pnot")  # of QuickTime without "ftyp"
 _STILL_BRANDS = (  # files like MP4 that hold images
@@ -63,10 +62,10 @@ class VideoSource:
 
 
 def local_path(source: str | Path) -> str | Path:
-    """Return the path in an address of a file of this machine, file:///a/b.mp4; else the source."""
-    if not str(source).lower().startswith(_FILE):
-        return source
+    """Return the path in an address of a file of this machine; else the source."""
     parts = urlsplit(str(source))
+    if parts.scheme.lower() != "file":
+        return source
     return url2pathname(parts.path) if parts.netloc.lower() in ("", "localhost") else source
 
 
