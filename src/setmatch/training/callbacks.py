@@ -1,9 +1,10 @@
 """Callbacks: your own code, or a tracker of experiments, that hears how a run goes."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from traceback import format_exception_only
 from types import TracebackType
 from typing import Any, Self
 
@@ -121,7 +122,7 @@ def _explained() -> Iterator[None]:
 
 
 def _sentence(error: BaseException) -> str:
-    text = ""
-    with suppress(Exception):  # of a class of errors with a mistake of its own
-        text = " ".join(str(error)[:2000].split())[:200]
+    # Unlike str, this never raises for a class of errors with a mistake of its own.
+    whole = " ".join("".join(format_exception_only(error))[:2000].split())
+    text = whole.partition(": ")[2][:200]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
