@@ -13,7 +13,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForObjectDetection, RfDetrConfig, RfDetrForObjectDetection
+from transformers import (
+    AutoModelForObjectDetection,
+    LwDetrConfig,
+    LwDetrForObjectDetection,
+    PreTrainedModel,
+    RfDetrConfig,
+    RfDetrForObjectDetection,
+)
 
 from setmatch.models.detector import Detector
 from setmatch.models.load import convert_weights, load, save
@@ -61,21 +68,53 @@ RFDETR_N = {
     "num_queries": 300,
     "group_detr": 13,
     "num_labels": 91,
+    "dropout": 0.0,  # of training, where ours has none
     "layer_norm_eps": 1e-6,
 }
 
 
+LWDETR_T = {
+    "backbone_config": {
+        "model_type": "lw_detr_vit",
+        "hidden_size": 192,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 12,
+        "mlp_ratio": 4,
+        "patch_size": 16,
+        "image_size": 1024,
+        "pretrain_image_size": 224,
+        "num_windows": 16,
+        "window_block_indices": [0, 2, 4],
+        "out_indices": [2, 4, 6],
+    },
+    "projector_scale_factors": [1.0],
+    "decoder_n_points": 2,
+    "num_queries": 100,
+    "num_labels": 91,
+}
+
+
 def both_rfdetr_n() -> tuple[Detector, Any]:
-    """Return transformers' RF-DETR-N with random weights, and ours with the same, read from it."""
+    """Return transformers' RF-DETR-N with random weights, and ours with the same."""
+    return _read_from(RfDetrForObjectDetection, RfDetrConfig(**RFDETR_N), "rfdetr_n")
+
+
+def both_lwdetr_t() -> tuple[Detector, Any]:
+    """Return transformers' LW-DETR-Tiny with random weights, and ours with the same."""
+    return _read_from(LwDetrForObjectDetection, LwDetrConfig(**LWDETR_T), "lwdetr_t")
+
+
+def _read_from(model: type[PreTrainedModel], config: Any, preset: str) -> tuple[Detector, Any]:
+    """Return transformers' model with random weights, and ours with the same, read from it."""
     torch.manual_seed(0)
-    theirs = RfDetrForObjectDetection(RfDetrConfig(**RFDETR_N)).eval()
+    theirs = model(config).eval()
     with torch.no_grad():
         for parameter in theirs.parameters():
             parameter.add_(0.02 * torch.randn(parameter.shape))
     with TemporaryDirectory() as folder:
         theirs.save_pretrained(folder)
         ours = load(folder)
-    assert ours.card.preset == "rfdetr_n"
+    assert ours.card.preset == preset
     return ours, theirs
 
 

@@ -1,4 +1,4 @@
-"""A training step of D-FINE-S, compared with transformers' model of the same weights: time, memory.
+"""A training step of a model, compared with transformers' model of the same weights: time, memory.
 
 Equal work: forward, matching of all layers, denoising, all losses, backward, clipping, AdamW. One
 thread; the seconds are those of the processor, so that other programs do not count. The memory is
@@ -12,24 +12,32 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from published_inference import both
+from published_inference import both, both_lwdetr_t, both_rfdetr_n
 from setmatch.config import LossWeights, MatchCosts, TrainSettings
 from setmatch.losses.criterion import Criterion
+from setmatch.models.detector import Detector
 from setmatch.structures.batch import Batch, Target
 from setmatch.training.optim.optimizer import apply_gradients, build_optimizer
 from timing import publish, time_interleaved
 
-PRESET, CLASSES, BOXES = "dfine_s", 80, 10
+CLASSES, BOXES = 80, 10
+MODELS: dict[str, Callable[[], tuple[Detector, Any]]] = {
+    "dfine_s": partial(both, "dfine_s"),
+    "lwdetr_t": both_lwdetr_t,
+    "rfdetr_n": both_rfdetr_n,
+}
 COSTS = MatchCosts.model_validate({"class": 2})
 
 
-def ours(images: Tensor, targets: list[tuple[Tensor, Tensor]]) -> Callable[[], object]:
-    model, _ = both(PRESET)
+def ours(name: str, images: Tensor, targets: list[tuple[Tensor, Tensor]]) -> Callable[[], object]:
+    model, _ = MODELS[name]()
     model.train()
     criterion = Criterion(model.class_loss, COSTS, LossWeights())
     optimizer = build_optimizer(
@@ -45,8 +53,10 @@ def ours(images: Tensor, targets: list[tuple[Tensor, Tensor]]) -> Callable[[], o
     return step
 
 
-def transformers(images: Tensor, targets: list[tuple[Tensor, Tensor]]) -> Callable[[], object]:
-    _, model = both(PRESET)
+def transformers(
+    name: str, images: Tensor, targets: list[tuple[Tensor, Tensor]]
+) -> Callable[[], object]:
+    _, model = MODELS[name]()
     model.train()
     parameters = [each for each in model.parameters() if each.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-4, weight_decay=1e-4)
@@ -77,13 +87,14 @@ def data(batch: int, side: int) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
 
 def _peak_mib(name: str, options: argparse.Namespace) -> int:
     sizes = [f"--batch={options.batch}", f"--side={options.side}"]
-    command = [sys.executable, __file__, "--peak", name, *sizes]
+    command = [sys.executable, __file__, f"--model={options.model}", "--peak", name, *sizes]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return round(json.loads(output.splitlines()[-1]))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", choices=MODELS, default="dfine_s")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--side", type=int, default=640)
@@ -93,18 +104,18 @@ def main() -> None:
     torch.set_num_threads(1)
     images, targets = data(options.batch, options.side)
     if options.peak:
-        step = CONTESTANTS[options.peak](images, targets)
+        step = CONTESTANTS[options.peak](options.model, images, targets)
         for _ in range(2):
             step()
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
     peaks = {name: _peak_mib(name, options) for name in CONTESTANTS}
-    steps = {name: make(images, targets) for name, make in CONTESTANTS.items()}
+    steps = {name: make(options.model, images, targets) for name, make in CONTESTANTS.items()}
     seconds = time_interleaved(steps, options.rounds, clock=time.process_time)
     ratio = seconds["transformers"] / seconds["setmatch"]
     results = {"times_as_fast_as_transformers": round(ratio, 3), "peak_resident_mib": peaks}
     publish(
-        f"{PRESET} training step {options.batch}x3x{options.side}x{options.side}",
+        f"{options.model} training step {options.batch}x3x{options.side}x{options.side}",
         results,
         options.json,
     )
