@@ -151,7 +151,7 @@ def count_parts(state: State, pattern: str) -> int:
 
 def _rename(state: State, pairs: Table) -> State:
     rules = [(_pattern(source), target) for source, target in pairs]
-    renamed = {}
+    renamed, unknown = {}, []
     for key, value in state.items():
         for pattern, target in rules:
             match = pattern.fullmatch(key)
@@ -159,7 +159,10 @@ def _rename(state: State, pairs: Table) -> State:
                 renamed[target.format(**match.groupdict())] = value
                 break
         else:
-            raise WeightsError(f"tensor {key[:200]}: this layout has no name for it")
+            unknown.append(key)
+    if unknown:
+        others = f", nor for {len(unknown) - 1} others" if len(unknown) > 1 else ""
+        raise WeightsError(f"tensor {unknown[0][:200]}: this layout has no name for it{others}")
     return renamed
 
 

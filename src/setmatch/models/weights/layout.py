@@ -40,7 +40,7 @@ class LoadedWeights:
         """Why weights may not fit the model of their card."""
         if not self.family:
             return OTHER_VERSION
-        return f"the checkpoint is incomplete, or not of {self.family}, the nearest family"
+        return f"the checkpoint is incomplete, or {_of_other_family(self.family)}"
 
 
 @dataclass(frozen=True)
@@ -116,18 +116,25 @@ def _nearest(state: State, layouts: Sequence[CheckpointLayout]) -> str:
     return said
 
 
+def _of_other_family(family: str) -> str:
+    return f"not of {family}, the nearest family"
+
+
 def _read(raw: RawCheckpoint, layout: CheckpointLayout) -> LoadedWeights:
     try:
         weights = layout.read(raw)
     except WeightsError as error:
         if str(raw.path) in str(error):
             raise
-        raise WeightsError(f"{raw.path}: {error}") from None
+        raise WeightsError(
+            f"{raw.path}: {error}; the checkpoint has tensors of something else, or is "
+            f"{_of_other_family(layout.family)}"
+        ) from None
     except _READING as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise WeightsError(
             f"{raw.path}: its tensors or settings are not those of the layout {layout.name} "
-            f"({reason}); it is damaged, or of another model"
+            f"({reason}); it is damaged, or of another model, {_of_other_family(layout.family)}"
         ) from None
     return replace(weights, notes=raw.notes + weights.notes, family=layout.family)
 

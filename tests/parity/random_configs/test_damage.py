@@ -1,0 +1,79 @@
+"""Files of random configs with tensors that are missing, more, renamed or of another size."""
+
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import setmatch
+from setmatch.models.load import convert_weights
+from thorough import usually
+
+from ..comparison import assert_refused
+from .families import FAMILIES
+
+NAMES = {
+    "dfine": "D-FINE",
+    "deimv2": "DEIMv2",
+    "rtdetr": "RT-DETR",
+    "rtdetr_v2": "RT-DETR",
+    "lwdetr": "LW-DETR",
+    "rfdetr": "RF-DETR",
+    "dab": "DAB-DETR",
+    "conditional": "Conditional DETR",
+    "deformable": "Deformable DETR",
+}
+State = dict[str, Tensor]
+
+
+DAMAGE: dict[str, Callable[[State, str], State]] = {
+    "missing": lambda state, key: {k: v for k, v in state.items() if k != key},
+    "more": lambda state, key: state | {f"some.{key}": state[key].clone()},
+    "renamed": lambda state, key: {f"{k}_x" if k == key else k: v for k, v in state.items()},
+    "larger": lambda state, key: state | {key: torch.cat([state[key], state[key]])},
+    "deeper": lambda state, key: state | {key: state[key][None].clone()},
+    "integers": lambda state, key: state | {key: state[key].to(torch.int64)},
+}
+
+
+def _used(state: State) -> list[str]:
+    """Return the tensors that a model needs: no counters, nothing computed, no heads kept twice."""
+    left_out = ("num_batches_tracked", "points_scale", "anchors", "valid_mask", "up", "reg_scale")
+    heads = ("bbox_embed", "class_embed", "bbox_predictor", "model.decoder.bbox_embed")
+    return sorted(k for k in state if not k.endswith(left_out) and not k.startswith(heads))
+
+
+@pytest.mark.parametrize("family", usually(NAMES, "dfine", "rfdetr"))
+def test_each_damage_is_one_line_that_names_the_family(family: str, tmp_path: Path):
+    draw = Random(f"damage {family}")
+    FAMILIES[family].build(FAMILIES[family].draw(draw)).save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    state = load_file(path)
+    setmatch.load(tmp_path)
+    for damage in DAMAGE.values():
+        damaged = damage(state, draw.choice(_used(state)))
+        save_file({k: v.contiguous() for k, v in damaged.items()}, path, metadata={"format": "pt"})
+        assert_refused(tmp_path, NAMES[family])
+
+
+@pytest.mark.parametrize("family", usually(["dfine", "rtdetr", "rtdetr_v2"], "rtdetr"))
+def test_damage_of_the_authors_file(family: str, tmp_path: Path):
+    draw = Random(f"damage of the authors' {family}")
+    drawn = FAMILIES[family].draw(draw)
+    drawn.settings[1].update(encoder_attention_heads=1, encoder_hidden_dim=24)
+    drawn.settings[1]["decoder_in_channels"] = [24] * len(drawn.settings[1]["decoder_in_channels"])
+    FAMILIES[family].build(drawn).save_pretrained(tmp_path / "theirs")
+    path = tmp_path / "model.pth"
+    convert_weights(tmp_path / "theirs", path, "original")
+    state = torch.load(path, weights_only=True)["model"]
+    setmatch.load(path)
+    for damage in DAMAGE.values():
+        torch.save({"ema": {"module": damage(state, draw.choice(_used(state)))}}, path)
+        assert_refused(path, NAMES[family])
+    whole = path.read_bytes()
+    path.write_bytes(whole[: draw.randrange(100, len(whole))])
+    assert_refused(path, "damaged|truncated|cannot be read|not a")
