@@ -1,5 +1,6 @@
 """The command line: help, exit codes, and one line for every error."""
 
+import errno
 import inspect
 import json
 import logging
@@ -69,6 +70,23 @@ def test_every_verb_and_option_is_explained(capsys: pytest.CaptureFixture[str]):
 def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == version("setmatch")
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "; make room, or choose another disk, and give the same command again"),
+        (errno.EROFS, "; choose another disk"),
+        (errno.EACCES, "; change its permissions, or choose another"),
+        (errno.EIO, ""),
+    ],
+)
+def test_an_error_of_the_system_says_what_to_do(capsys, monkeypatch, number: int, advice: str):
+    def fail() -> list[str]:
+        raise OSError(number, os.strerror(number), "a/b.json")
+
+    monkeypatch.setattr("setmatch.models.listing.available_models", fail)
+    assert error_line(capsys, "models") == f"setmatch: a/b.json: {os.strerror(number)}{advice}\n"
 
 
 def test_models_lists_every_model_in_one_line(capsys: pytest.CaptureFixture[str]):

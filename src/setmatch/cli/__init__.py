@@ -5,6 +5,7 @@ fix (one line on stderr); 130 Ctrl-C; 141 the reader of the output has gone; 143
 Verbs import heavy modules when they run, so that `setmatch --help` needs no torch.
 """
 
+import errno
 import logging
 import os
 import sys
@@ -167,9 +168,19 @@ def _take(option: str, tokens: list[str]) -> tuple[list[str], list[str]]:
     return values, rest
 
 
+_ROOM = "make room, or choose another disk, and give the same command again"
+_ADVICE = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EROFS: "choose another disk",
+    errno.EACCES: "change its permissions, or choose another",
+}
+
+
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: {error.strerror}"
+        advice = _ADVICE.get(error.errno or 0, "")
+        return f"{error.filename}: {error.strerror}{advice and f'; {advice}'}"
     if isinstance(error, CycloptsError) and (sentence := said(app, error)) is not None:
         return sentence
     return " ".join(str(error).split())
