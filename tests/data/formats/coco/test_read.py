@@ -130,3 +130,13 @@ def test_any_json_opens_or_raises_a_data_error(folder: Path, data: st.DataObject
 @given(data=st.data())
 def test_any_of_ten_thousand_jsons_opens_or_raises_a_data_error(folder: Path, data: st.DataObject):
     test_any_json_opens_or_raises_a_data_error.hypothesis.inner_test(folder, data)
+
+
+def test_each_category_is_compared_with_few_others(folder: Path):
+    """100,000 categories took two minutes, as each was looked for in the list of all."""
+    tree = sound()
+    tree["categories"] += [{"id": number, "name": f"c{number}"} for number in range(100, 40_100)]
+    tree["categories"].append(tree["categories"][0])
+    dataset = read(folder, tree)
+    assert len(dataset.categories) == 40_002
+    assert dataset.fix_counts["listed twice: read once"] == 1

@@ -133,3 +133,12 @@ def test_no_label_file_is_given_to_an_image_that_may_not_be_meant(
 ):
     """The exact name comes first, and what may mean several files means none."""
     assert label_files(images, texts) == found
+
+
+@pytest.mark.parametrize("class_index", [10_000, 10**6, 2**31 - 1])
+def test_a_huge_class_number_without_names_is_refused_at_once(tmp_path: Path, class_index: int):
+    """Names for all numbers below would fill the memory."""
+    root = write(tmp_path, ("images", "labels"), WAYS["suffix kept"])
+    next((root / "labels").iterdir()).write_text(f"{class_index} 0.5 0.5 0.1 0.1\n")
+    with pytest.raises(DataError, match=f"no classes.txt, and class {class_index}; list"):
+        open_dataset(root, "train")

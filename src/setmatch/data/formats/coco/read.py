@@ -174,7 +174,8 @@ def read_categories(records: Records, fixes: list[AnnotationFix]) -> Categories:
             shown, other = short(name, 200), short(names[id_], 200)
             problem = f"{shown} has the category id of {other}; give each its own"
             raise records.error(position, problem)
-    for position in sorted(set(range(len(ids))) - set(map(ids.index, names))):
+    first_position = {id_: position for position, id_ in reversed(list(enumerate(ids)))}
+    for position in sorted(set(range(len(ids))) - set(first_position.values())):
         value = f"{records.place_of(position)} {short(names[ids[position]], 200)}"
         fixes.append(AnnotationFix.of_many(value, "listed twice: read once"))
     used: set[str] = set()

@@ -36,6 +36,7 @@ from setmatch.errors import DataError
 from setmatch.files.reading import read_text
 
 _NUMBERS_OF_BOX = 5  # class index, x, y, width, height
+_MOST_UNNAMED = 10_000  # classes
 _MAX_FRACTION = 2.0  # of the image's side; larger numbers are pixels
 
 
@@ -88,7 +89,13 @@ def read_yolo(
         _require_fractions(files, is_certain=boxes is not None)
     _note_orphan_labels(listed, {Path(fix.file).stem for fix in absent}, fixes)
     if names is None:
-        names = [str(class_index) for class_index in range(_highest_class(labels) + 1)]
+        highest = _highest_class(labels)
+        if highest >= _MOST_UNNAMED:  # a list of names up to 2**31 fills the memory
+            raise DataError(
+                f"{source}: no data.yaml and no classes.txt, and class {highest}; list the class "
+                "names in a data.yaml, or correct the labels"
+            )
+        names = [str(class_index) for class_index in range(highest + 1)]
         value = f"no data.yaml and no classes.txt: {len(names)} classes"
         fixes.append(AnnotationFix.of_many(value, "named by their numbers"))
     categories = categories_of(names, (), source, fixes, first_id=0)
