@@ -167,6 +167,7 @@ def test_spark_has_the_types_of_arrow():
     assert SPARK_SCHEMA.count("`") == 2 * len(COLUMNS)
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_bytes_obey_the_limit_of_pixels(monkeypatch):
     file = io.BytesIO()
     Image.new("RGB", (64, 64)).save(file, "PNG")

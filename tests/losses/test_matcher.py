@@ -132,6 +132,7 @@ def test_half_precision_never_overflows(class_loss: ClassificationLoss):
     )
 
 
+@pytest.mark.filterwarnings("ignore:Target. box:UserWarning")  # random ones may reach far out
 @given(st.integers(1, 4), st.lists(st.integers(0, 6), min_size=1, max_size=3), st.integers(0, 99))
 def test_groups_of_queries_are_matched_as_if_they_were_alone(
     groups: int, counts: list[int], seed: int

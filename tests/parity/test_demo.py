@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 from torchvision.models import resnet50
@@ -39,6 +40,7 @@ class Reference(nn.Module):
         return self.linear_class(decoded), self.linear_bbox(decoded).sigmoid()
 
 
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor:UserWarning")  # of PyTorch's layers
 def test_the_demo_model_equals_the_published_fifty_lines(tmp_path: Path):
     """Loaded from a half-precision file with the demo's tensor names, as published."""
     torch.manual_seed(0)

@@ -166,5 +166,5 @@ def _local_losses(
     values = []
     for layer, indices in enumerate(_matches(main, targets)):
         found = loss.loss_local(_edges_of(main, layer), labels, indices, count)
-        values.append({name: float(value) for name, value in found.items()})
+        values.append({name: float(value.detach()) for name, value in found.items()})
     return values

@@ -47,6 +47,7 @@ def predicted(images: int, scale: float = 1.0, classes: int = 3) -> list[Predict
     return [PredictionGroup("main", Predictions(torch.randn(2, images, 5, classes + 1), boxes))]
 
 
+@pytest.mark.filterwarnings("ignore:Target. box:UserWarning")  # random ones may reach far out
 @given(st.lists(st.lists(st.floats(0, 1, width=32), min_size=4, max_size=4), max_size=5))
 def test_fractions_of_the_image_are_accepted(boxes: list[list[float]]):
     made = target(boxes, list(range(len(boxes))))

@@ -203,6 +203,7 @@ def test_there_are_more_than_two_hundred_files():
 
 @pytest.mark.promise(10)
 @pytest.mark.parametrize("name", SHOWN)
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")
 def test_readable_files_are_read_correctly(tmp_path: Path, name: str):
     """Upright, in color, the first frame, whatever the file is called; JPEG within its losses."""
     data, shown = SHOWN[name]
@@ -226,6 +227,7 @@ def test_files_that_are_not_images_are_refused_by_name(tmp_path: Path, name: str
 
 @pytest.mark.promise(10)
 @pytest.mark.parametrize("name", CUT)
+@pytest.mark.filterwarnings("ignore:Truncated File Read:UserWarning")
 def test_truncated_files_are_complete_or_refused(tmp_path: Path, name: str):
     """Only an end that no pixel needs may be missing."""
     (tmp_path / name).write_bytes(CUT[name])

@@ -53,6 +53,7 @@ def test_the_limit_of_pixels_is_exact(width: int, height: int):
     ],
     ids=["png", "tiff", "webp", "bmp header", "gif header", "png header", "png line"],
 )
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_bomb_is_refused_by_its_header(bomb: Callable[[], bytes], monkeypatch):
     """Before any of its pixels is decoded."""
     content = bomb()
