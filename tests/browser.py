@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 
@@ -12,7 +13,9 @@ CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 FLAGS = ("--no-sandbox", "--disable-background-networking", "--use-fake-device-for-media-stream")
 NO_GPU = ("--disable-gpu",)
 
-OpenPage = Callable[..., Any]  # (path, width=1280, height=900, touch=False) -> playwright's Page
+OpenPage = Callable[..., Any]  # (path, width=1280, height=900, touch=False, own=False) -> a Page
+
+_UNUSED: WeakKeyDictionary[Any, list[Any]] = WeakKeyDictionary()  # pages of browsers
 
 
 @contextmanager
@@ -38,16 +41,27 @@ def opened_pages(browser: Any) -> Iterator[OpenPage]:
     """Yield a function that opens HTML files; at the end, fail if a page misbehaved.
 
     A page misbehaves when it raises an uncaught error, logs an error, or requests another file.
+    Pages are used again, for a new one costs more than most tests; one for touch, or for a test
+    that changes the browser under it (its `own`), is closed.
     """
     problems: list[str] = []
-    contexts: list[Any] = []
+    listening: list[tuple[Any, dict[str, Callable[[Any], None]]]] = []
+    unused = _UNUSED.setdefault(browser, [])
+    closed: list[Any] = []
 
-    def open_page(path: Path, width: int = 1280, height: int = 900, touch: bool = False) -> Any:
-        context = browser.new_context(
-            viewport={"width": width, "height": height}, has_touch=touch, offline=True
-        )
-        contexts.append(context)
-        page, address = context.new_page(), path.resolve().as_uri()
+    def open_page(
+        path: Path, width: int = 1280, height: int = 900, touch: bool = False, own: bool = False
+    ) -> Any:
+        if unused and not touch and not own:
+            page = unused.pop()
+        else:
+            context = browser.new_context(has_touch=touch, offline=True)
+            page = context.new_page()
+            page.set_default_timeout(60_000)  # for busy machines
+            if touch or own:
+                closed.append(context)
+        page.set_viewport_size({"width": width, "height": height})
+        address = path.resolve().as_uri()
 
         def on_console(message: Any) -> None:
             if message.type == "error":
@@ -57,14 +71,26 @@ def opened_pages(browser: Any) -> Iterator[OpenPage]:
             if not request.url.startswith((address, "data:", "blob:")):
                 problems.append(f"requested {request.url}")
 
-        page.on("pageerror", lambda error: problems.append(f"raised {error}"))
-        page.on("console", on_console)
-        page.on("request", on_request)
-        page.set_default_timeout(60_000)  # for busy machines
+        listeners = {
+            "pageerror": lambda error: problems.append(f"raised {error}"),
+            "console": on_console,
+            "request": on_request,
+        }
+        for event, listener in listeners.items():
+            page.on(event, listener)
+        listening.append((page, listeners))
         page.goto(address)
         return page
 
     yield open_page
-    for context in contexts:
-        context.close()
+    for page, listeners in listening:
+        for event, listener in listeners.items():
+            page.remove_listener(event, listener)
+        if page.context in closed:
+            page.context.close()
+        else:
+            page.mouse.move(0, 0)
+            page.evaluate("localStorage.clear()")
+            page.goto("about:blank")
+            unused.append(page)
     assert not problems, f"the page {problems}"

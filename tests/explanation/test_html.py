@@ -222,7 +222,7 @@ def stop_clock(page: Any) -> None:
 
 def test_the_play_button_goes_through_the_steps(open_page: OpenPage, pages: dict[str, Path]):
     """It starts at the first step and ends at the last."""
-    page = ready(open_page, pages["setmatch"])
+    page = ready(open_page, pages["setmatch"], own=True)
     stop_clock(page)
     page.locator("#play").click()
     shown = []
@@ -236,7 +236,7 @@ def test_the_play_button_goes_through_the_steps(open_page: OpenPage, pages: dict
 
 
 def test_moving_the_slider_stops_the_play(open_page: OpenPage, pages: dict[str, Path]):
-    page = ready(open_page, pages["setmatch"])
+    page = ready(open_page, pages["setmatch"], own=True)
     stop_clock(page)
     page.locator("#play").click()
     page.clock.run_for(900)

@@ -232,7 +232,7 @@ def plain(
 @given(name=HOSTILE)
 @example(name=WORST)
 @settings(
-    max_examples=4,
+    max_examples=max(2, settings().max_examples // 50),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_hostile_names_do_not_change_the_structure_of_a_page(
