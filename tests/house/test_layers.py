@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import setmatch
+from syntax_trees import nodes_of
 
 PACKAGE = Path(setmatch.__file__).parent
 
@@ -71,7 +72,7 @@ def running(node: ast.AST) -> Iterator[ast.AST]:
 
 def imports(source: str) -> Iterator[tuple[int, str]]:
     """(line, module) of every import, lazy ones too."""
-    for node in running(ast.parse(source)):
+    for node in running(nodes_of(source)[0]):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -96,7 +97,7 @@ def talks_to_processes(source: str) -> bool:
     touched = any(target.startswith("torch.distributed") for _, target in imports(source))
     return touched or any(
         isinstance(node, ast.Attribute) and ast.unparse(node).startswith("torch.distributed")
-        for node in ast.walk(ast.parse(source))
+        for node in nodes_of(source)
     )
 
 

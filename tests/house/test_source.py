@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import setmatch
+from syntax_trees import nodes_of
 
 PACKAGE = Path(setmatch.__file__).parent
 ROOT = Path(__file__).parents[2]
@@ -58,7 +59,7 @@ def is_drawer(name: str) -> bool:
 
 def unsafe(source: str) -> list[str]:
     """Where a source runs what it is given, or swallows errors that it does not know."""
-    nodes = [node for node in ast.walk(ast.parse(source)) if _is_unsafe(node)]
+    nodes = [node for node in nodes_of(source) if _is_unsafe(node)]
     return [f"{node.lineno}: {ast.unparse(node)}" for node in nodes]
 
 
@@ -88,7 +89,7 @@ def reads_anything(source: str) -> list[str]:
     """Where a source reads a path that may be a FIFO or a device."""
     return [
         f"{node.lineno}: {ast.unparse(node)}"
-        for node in ast.walk(ast.parse(source))
+        for node in nodes_of(source)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and (
@@ -112,7 +113,7 @@ def _names(node: ast.AST) -> set[str]:
 
 def detector_classes(sources: Iterable[str]) -> set[str]:
     """Return the names of Detector and all classes derived from it."""
-    nodes = [node for source in sources for node in ast.walk(ast.parse(source))]
+    nodes = [node for source in sources for node in nodes_of(source)]
     bases = {
         n.name: set().union(*map(_names, n.bases)) for n in nodes if isinstance(n, ast.ClassDef)
     }
@@ -138,7 +139,7 @@ def attributes_of_protocols(source: str) -> list[str]:
     """
     return [
         f"line {member.lineno}: {node.name} asks for an attribute"
-        for node in ast.walk(ast.parse(source))
+        for node in nodes_of(source)
         if isinstance(node, ast.ClassDef)
         and any(ast.unparse(each).endswith("runtime_checkable") for each in node.decorator_list)
         for member in node.body
@@ -149,10 +150,12 @@ def attributes_of_protocols(source: str) -> list[str]:
 def depends_on_detector_class(source: str) -> list[str]:
     """List where a source asks for a detector's class, or reads `_panoptic` off a name."""
     found = []
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes_of(source):
         if not isinstance(node, ast.Call):
             continue
-        name = ast.unparse(node.func)
+        name = ast.unparse(node.func) if isinstance(node.func, ast.Name | ast.Attribute) else ""
+        if name.rpartition(".")[2] not in {"isinstance", "issubclass"} | SUFFIX_METHODS:
+            continue
         words = {n.id for arg in node.args[1:] for n in ast.walk(arg) if isinstance(n, ast.Name)}
         suffix = node.args and ast.unparse(node.args[0]) == "'_panoptic'"
         if (name in {"isinstance", "issubclass"} and words & detectors()) or (
@@ -165,7 +168,7 @@ def depends_on_detector_class(source: str) -> list[str]:
 def eager_imports(source: str, libraries: set[str]) -> list[str]:
     """Which of the libraries are imported as soon as the module is."""
     found = []
-    for node in _at_import(ast.parse(source)):
+    for node in _at_import(nodes_of(source)[0]):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom):
             names = [node.module or ""]
@@ -185,7 +188,7 @@ def _at_import(node: ast.AST) -> Iterator[ast.AST]:
 def markup(source: str) -> list[str]:
     """Which string literals hold HTML or SVG tags, and what switches escaping off."""
     found = []
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes_of(source):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             found += [f"{node.lineno}: {tag}" for tag in MARKUP.findall(node.value)]
         if isinstance(node, ast.ImportFrom) and node.module == "markupsafe":
@@ -197,7 +200,7 @@ def shaped_aliases(source: str) -> list[str]:
     """Return the shapes that are of `NDArray[...]`, which is no class in every NumPy."""
     return [
         ast.unparse(node)
-        for node in ast.walk(ast.parse(source))
+        for node in nodes_of(source)
         if isinstance(node, ast.Subscript)
         and isinstance(node.slice, ast.Tuple)
         and isinstance(node.slice.elts[-1], ast.Constant)
@@ -207,7 +210,7 @@ def shaped_aliases(source: str) -> list[str]:
 
 def imports_for_tests(source: str) -> list[str]:
     """Which test libraries a source imports, anywhere."""
-    nodes = list(ast.walk(ast.parse(source)))
+    nodes = nodes_of(source)
     names = {a.name for node in nodes if isinstance(node, ast.Import) for a in node.names}
     names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
     return sorted(name for name in names if name.split(".")[0] in TEST_ONLY)

@@ -134,8 +134,8 @@ MODELS: dict[str, Callable[[], Detector]] = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_tracing_changes_no_prediction(name: str):
-    """Equal to the bit; the mode is restored and no hook is left."""
+def test_tracing_changes_no_prediction_and_weights_sum_to_one(name: str):
+    """Equal to the bit; the mode is restored, no hook is left, and weights sum to one."""
     torch.manual_seed(0)
     model = MODELS[name]()
     trace = traced(model)
@@ -146,12 +146,6 @@ def test_tracing_changes_no_prediction(name: str):
         plain = model(batch())[0].predictions
     assert torch.equal(plain.logits, trace.predictions.logits)
     assert torch.equal(plain.cxcywh, trace.predictions.cxcywh)
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_attention_weights_sum_to_one(name: str):
-    torch.manual_seed(0)
-    trace = traced(MODELS[name]())
     for weights in (trace.cross_attention.weights, trace.self_attention, trace.encoder):
         assert (weights >= 0).all()
         torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:-1]))

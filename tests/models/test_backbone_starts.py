@@ -3,6 +3,7 @@
 Offline, the files are written here, in the authors' names, from the tensors of a small backbone.
 """
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,16 +33,17 @@ from setmatch.models.weights.terms import accepting
 from setmatch.structures.metadata import Categories, ModelCard
 
 ONE = Categories((0,), ("a",))
+thorough = partial(pytest.param, marks=pytest.mark.thorough)
 HGNET, RESNET = "PPHGNetV2_{}_stage1.pth", "ResNet{}_pretrained_from_paddle.pth"
 PRESETS = [
     ("dfine_n", {**SMALL_DFINE, "points": (3, 3)}, DFINE, HGNET.format("B0")),
-    ("dfine_m", SMALL_DFINE, DFINE, HGNET.format("B2")),
+    thorough("dfine_m", SMALL_DFINE, DFINE, HGNET.format("B2")),
     ("dfine_l", SMALL_DFINE, DFINE, HGNET.format("B4")),
-    ("deimv2_n", {**SMALL_DFINE, "points": (3, 3)}, DFINE, HGNET.format("B0")),
+    thorough("deimv2_n", {**SMALL_DFINE, "points": (3, 3)}, DFINE, HGNET.format("B0")),
     ("deimv2_pico", SMALL_DEIMV2, DFINE, HGNET.format("B0")),
     ("rtdetr_r18", SMALL_RTDETR, RTDETR, RESNET.format("18_vd")),
     ("rtdetr_v2_r50_m", SMALL_RTDETR, RTDETR, RESNET.format("50_vd_ssld_v2")),
-    ("rtdetr_v2_r101", SMALL_RTDETR, RTDETR, RESNET.format("101_vd_ssld")),
+    thorough("rtdetr_v2_r101", SMALL_RTDETR, RTDETR, RESNET.format("101_vd_ssld")),
 ]
 
 

@@ -1,7 +1,10 @@
 """What comparisons of a model with its published code have in common."""
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
+from shutil import copyfile, copytree
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 import pytest
@@ -11,9 +14,12 @@ from torch import Tensor, nn
 import setmatch
 from setmatch.errors import WeightsError
 from setmatch.models.detector import Detector
+from setmatch.models.load import convert_weights
 from setmatch.models.registry import MODELS
 from setmatch.structures.batch import Batch
 from setmatch.structures.outputs import Predictions
+
+MADE = TemporaryDirectory(prefix="setmatch_parity_")
 
 
 def random_pixels(size_px: tuple[int, int], images: int, dtype: torch.dtype) -> Tensor:
@@ -65,6 +71,26 @@ def millions_of_parameters(preset: str, num_classes: int) -> float:
     with torch.device("meta"):
         model = MODELS[preset](num_classes)
     return sum(parameter.numel() for parameter in model.parameters()) / 1e6
+
+
+@cache
+def _made_once(make: Callable[..., Any], *case: str) -> Path:
+    folder = Path(mkdtemp(dir=MADE.name))
+    make(*case).save_pretrained(folder / "theirs")
+    return folder
+
+
+def write_theirs(folder: Path, make: Callable[..., Any], *case: str) -> None:
+    """Write a small model of transformers, which is made once, into a folder."""
+    copytree(_made_once(make, *case) / "theirs", folder, dirs_exist_ok=True)
+
+
+def write_authors(path: Path, make: Callable[..., Any], *case: str) -> None:
+    """Write a file of the authors' layout with the tensors of a small model of transformers."""
+    made = _made_once(make, *case)
+    if not (made / "model.pth").exists():
+        convert_weights(made / "theirs", made / "model.pth", "original")
+    copyfile(made / "model.pth", path)
 
 
 def assert_refused(path: Path, problem: str) -> None:

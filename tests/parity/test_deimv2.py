@@ -15,6 +15,7 @@ from .comparison import (
     assert_every_layer_predicts_the_same,
     assert_refused,
     millions_of_parameters,
+    write_theirs,
 )
 from .small_deimv2 import CASES, small_deimv2
 from .small_dfine import every_layer
@@ -53,7 +54,7 @@ def test_the_sizes_of_published_models_are_those_of_their_names():
     ],
 )
 def test_a_config_of_another_model_is_one_line(setting: str, value: object, tmp_path: Path):
-    small_deimv2().save_pretrained(tmp_path)
+    write_theirs(tmp_path, small_deimv2)
     config = json.loads((tmp_path / "config.json").read_text())
     config[setting] = value
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -75,7 +76,7 @@ def test_a_config_of_another_model_is_one_line(setting: str, value: object, tmp_
 def test_a_checkpoint_with_other_tensors_is_one_line_with_its_path(
     change, problem: str, tmp_path: Path
 ):
-    small_deimv2().save_pretrained(tmp_path)
+    write_theirs(tmp_path, small_deimv2)
     state = load_file(tmp_path / "model.safetensors")
     change(state)
     save_file(state, tmp_path / "model.safetensors")

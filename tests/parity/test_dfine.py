@@ -22,6 +22,8 @@ from .comparison import (
     predictions_of,
     random_pixels,
     replace_hub,
+    write_authors,
+    write_theirs,
 )
 from .small_dfine import CASES, every_layer, small_dfine
 
@@ -78,8 +80,7 @@ def test_other_layouts_bring_the_model_back(case: str, layout: str, tmp_path: Pa
 
 def test_the_authors_layout_has_the_names_of_their_code(tmp_path: Path):
     """As transformers' public conversion script reads them."""
-    small_dfine("x").save_pretrained(tmp_path / "theirs")
-    convert_weights(tmp_path / "theirs", tmp_path / "model.pth", "original")
+    write_authors(tmp_path / "model.pth", small_dfine, "x")
     state = torch.load(tmp_path / "model.pth", weights_only=True)["model"]
     names = {re.sub(r"\d+", "0", key.rpartition(".")[0]) for key in state}
     assert {
@@ -129,15 +130,14 @@ def test_the_sizes_of_published_models_are_those_of_their_names():
 def test_a_config_of_another_model_is_one_line(setting: str, value: object, tmp_path: Path):
     config = small_dfine().config
     setattr(config, setting, value)
-    reference = small_dfine()
-    reference.save_pretrained(tmp_path)
+    write_theirs(tmp_path, small_dfine)
     config.save_pretrained(tmp_path)
     assert_refused(tmp_path, setting)
 
 
 def test_a_published_name_is_its_repository_at_a_fixed_commit(monkeypatch, tmp_path: Path):
     """The hub is replaced by a folder; a file that is not the published one is refused."""
-    small_dfine().save_pretrained(tmp_path)
+    write_theirs(tmp_path, small_dfine)
     asked = replace_hub(tmp_path, monkeypatch)
     model = setmatch.load("dfine_m")
     assert model.card.license == "Apache-2.0"
@@ -184,8 +184,7 @@ def test_weights_trained_on_objects365_need_their_terms_accepted(name: str, tmp_
 
 
 def test_the_authors_coco_file_has_the_license_of_their_code(tmp_path: Path):
-    small_dfine().save_pretrained(tmp_path / "theirs")
-    convert_weights(tmp_path / "theirs", tmp_path / "dfine_s_coco.pth", "original")
+    write_authors(tmp_path / "dfine_s_coco.pth", small_dfine)
     assert setmatch.load(tmp_path / "dfine_s_coco.pth").card.license == "Apache-2.0"
 
 
@@ -201,8 +200,7 @@ def test_the_authors_coco_file_has_the_license_of_their_code(tmp_path: Path):
 def test_a_checkpoint_with_other_tensors_is_one_line_with_its_path(
     change, problem: str, tmp_path: Path
 ):
-    small_dfine().save_pretrained(tmp_path / "theirs")
-    convert_weights(tmp_path / "theirs", tmp_path / "model.pth", "original")
+    write_authors(tmp_path / "model.pth", small_dfine)
     state = torch.load(tmp_path / "model.pth", weights_only=True)["model"]
     change(state, "decoder.decoder.layers.1.gateway.gate.bias")
     torch.save({"model": state}, tmp_path / "model.pth")
@@ -220,8 +218,7 @@ def test_a_file_of_deim_has_its_loss_and_its_activation(
     name: str, class_loss: str, activation: str, tmp_path: Path
 ):
     """DEIM's configurations train D-FINE's decoder with SiLU; the file does not store it."""
-    small_dfine().save_pretrained(tmp_path / "theirs")
-    convert_weights(tmp_path / "theirs", tmp_path / name, "original")
+    write_authors(tmp_path / name, small_dfine)
     model = setmatch.load(tmp_path / name)
     arguments = model.card.arguments
     assert (arguments["class_loss"], arguments["activation"]) == (class_loss, activation)
@@ -240,8 +237,7 @@ def test_a_file_of_deim_has_its_loss_and_its_activation(
 
 def test_transformers_has_no_decoder_of_another_activation(tmp_path: Path):
     """Its D-FINE would compute something else from the same tensors."""
-    small_dfine().save_pretrained(tmp_path / "theirs")
-    convert_weights(tmp_path / "theirs", tmp_path / "deim_s.pth", "original")
+    write_authors(tmp_path / "deim_s.pth", small_dfine)
     with pytest.raises(WeightsError, match=r"dfine_\w: transformers' D-FINE has ReLU .* 'silu'"):
         convert_weights(tmp_path / "deim_s.pth", tmp_path / "again", "transformers")
     assert not (tmp_path / "again").exists()

@@ -17,6 +17,7 @@ from .comparison import (
     millions_of_parameters,
     predictions_of,
     random_pixels,
+    write_theirs,
 )
 from .small_lwdetr import CASES, PUBLISHED, every_layer, published_lwdetr, small_lwdetr
 
@@ -56,7 +57,7 @@ def test_the_sizes_of_published_models_are_those_of_their_names():
 
 @pytest.mark.parametrize("left_out", ["out_features", "out_indices"])
 def test_a_config_names_or_numbers_the_maps_that_are_used(left_out: str, tmp_path: Path):
-    small_lwdetr("l").save_pretrained(tmp_path)
+    write_theirs(tmp_path, small_lwdetr, "l")
     config = json.loads((tmp_path / "config.json").read_text())
     del config["backbone_config"][left_out]
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -79,7 +80,7 @@ def test_a_config_names_or_numbers_the_maps_that_are_used(left_out: str, tmp_pat
 def test_a_config_of_another_model_is_one_line(
     part: str, setting: str, value: object, tmp_path: Path
 ):
-    small_lwdetr().save_pretrained(tmp_path)
+    write_theirs(tmp_path, small_lwdetr)
     config = json.loads((tmp_path / "config.json").read_text())
     (config if part == "config" else config["backbone_config"])[setting] = value
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -102,7 +103,7 @@ def test_a_config_of_another_model_is_one_line(
 def test_a_checkpoint_with_other_tensors_is_one_line_with_its_path(
     change, problem: str, tmp_path: Path
 ):
-    small_lwdetr().save_pretrained(tmp_path)
+    write_theirs(tmp_path, small_lwdetr)
     state = load_file(tmp_path / "model.safetensors")
     change(state)
     save_file(state, tmp_path / "model.safetensors")
@@ -123,7 +124,7 @@ def test_tensors_by_the_names_that_transformers_has_in_memory_are_read(tmp_path:
 
 def test_images_have_the_size_that_the_folder_tells(tmp_path: Path):
     """Without a file about it, squares as published, which are noted."""
-    small_lwdetr().save_pretrained(tmp_path)
+    write_theirs(tmp_path, small_lwdetr)
     square = Preprocessing(640, 640, size_px=(640, 640))
     assert setmatch.load(tmp_path).card.preprocessing == square
     settings = {"size": {"height": 96, "width": 128}, "do_normalize": True}
@@ -149,7 +150,7 @@ def test_other_numbers_of_classes_and_queries_keep_what_is_known(tmp_path: Path)
 
 def test_images_of_any_size_are_resized_to_whole_windows(tmp_path: Path):
     """At most by half a window; predictions are fractions of the image and need no change."""
-    small_lwdetr("l").save_pretrained(tmp_path)
+    write_theirs(tmp_path, small_lwdetr, "l")
     model = setmatch.load(tmp_path)
     for given, used in (((60, 84), (64, 88)), ((3, 200), (8, 200)), ((65, 61), (64, 64))):
         pixels = random_pixels(given, 1, torch.float32)

@@ -19,6 +19,7 @@ from .comparison import (
     millions_of_parameters,
     predictions_of,
     random_pixels,
+    write_theirs,
 )
 from .small_rfdetr import CASES, cut_by_columns, every_layer, small_rfdetr, small_rfdetr_with_masks
 
@@ -45,7 +46,7 @@ def test_every_decoder_layer_predicts_what_transformers_does(
 
 @pytest.mark.parametrize("left_out", ["out_features", "out_indices"])
 def test_a_config_names_or_numbers_the_maps_that_are_used(left_out: str, tmp_path: Path):
-    small_rfdetr("b").save_pretrained(tmp_path)
+    write_theirs(tmp_path, small_rfdetr, "b")
     whole = setmatch.load(tmp_path).card.arguments
     config = json.loads((tmp_path / "config.json").read_text())
     del config["backbone_config"][left_out]
@@ -101,7 +102,7 @@ def test_the_sizes_of_published_models_are_those_of_their_names():
 def test_a_config_of_another_model_is_one_line(
     part: str, setting: str, value: object, tmp_path: Path
 ):
-    small_rfdetr().save_pretrained(tmp_path)
+    write_theirs(tmp_path, small_rfdetr)
     config = json.loads((tmp_path / "config.json").read_text())
     (config if part == "config" else config["backbone_config"])[setting] = value
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -123,7 +124,7 @@ def test_a_config_of_another_model_is_one_line(
 def test_a_checkpoint_with_other_tensors_is_one_line_with_its_path(
     change, problem: str, tmp_path: Path
 ):
-    small_rfdetr().save_pretrained(tmp_path)
+    write_theirs(tmp_path, small_rfdetr)
     state = load_file(tmp_path / "model.safetensors")
     change(state)
     save_file(state, tmp_path / "model.safetensors")
@@ -152,7 +153,7 @@ def test_other_numbers_of_classes_and_queries_keep_what_is_known(tmp_path: Path)
 
 def test_images_of_any_size_are_resized_to_whole_windows(tmp_path: Path):
     """At most by half a window; predictions are fractions of the image and need no change."""
-    small_rfdetr().save_pretrained(tmp_path)
+    write_theirs(tmp_path, small_rfdetr)
     model = setmatch.load(tmp_path)
     for given, used in (((60, 84), (64, 88)), ((3, 200), (8, 200)), ((65, 61), (64, 64))):
         pixels = random_pixels(given, 1, torch.float32)

@@ -27,6 +27,8 @@ from .comparison import (
     random_pixels,
     replace_hub,
     whole_images,
+    write_authors,
+    write_theirs,
 )
 from .small_rtdetr import CASES, Model, every_layer, small_rtdetr
 
@@ -161,8 +163,7 @@ def test_the_sizes_of_published_models_are_those_of_their_names():
     ],
 )
 def test_a_config_of_another_model_is_one_line(setting: str, value: object, tmp_path: Path):
-    reference = small_rtdetr("v2_r18")
-    reference.save_pretrained(tmp_path)
+    write_theirs(tmp_path, small_rtdetr, "v2_r18")
     config = json.loads((tmp_path / "config.json").read_text()) | {setting: value}
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert_refused(tmp_path, setting)
@@ -179,7 +180,7 @@ def test_a_config_of_another_model_is_one_line(setting: str, value: object, tmp_
     ],
 )
 def test_another_backbone_is_one_line(setting: str, value: object, tmp_path: Path):
-    small_rtdetr().save_pretrained(tmp_path)
+    write_theirs(tmp_path, small_rtdetr)
     config = json.loads((tmp_path / "config.json").read_text())
     config["backbone_config"][setting] = value
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -230,8 +231,7 @@ def test_the_published_m_model_runs_three_layers(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["rtdetrv2_r18vd_dsp_3x_coco.pth", "rtdetrv2_r18vd_120e_coco.pth"])
 def test_discrete_sampling_is_known_by_the_name_of_the_file(name: str, tmp_path: Path, caplog):
-    small_rtdetr("v2_r18").save_pretrained(tmp_path / "theirs")
-    convert_weights(tmp_path / "theirs", tmp_path / "ours.pth", "original")
+    write_authors(tmp_path / "ours.pth", small_rtdetr, "v2_r18")
     state = torch.load(tmp_path / "ours.pth", weights_only=True)["model"]
     torch.save({"model": state}, tmp_path / name)
     model = setmatch.load(tmp_path / name)
@@ -241,7 +241,7 @@ def test_discrete_sampling_is_known_by_the_name_of_the_file(name: str, tmp_path:
 
 def test_a_published_name_is_its_repository_at_a_fixed_commit(monkeypatch, tmp_path: Path):
     """The hub is replaced by a folder; a file that is not the published one is refused."""
-    small_rtdetr().save_pretrained(tmp_path)
+    write_theirs(tmp_path, small_rtdetr)
     asked = replace_hub(tmp_path, monkeypatch)
     model = setmatch.load("rtdetr_r50")
     assert model.card.license == "Apache-2.0"
@@ -257,7 +257,7 @@ def test_a_published_name_is_its_repository_at_a_fixed_commit(monkeypatch, tmp_p
     ),
 )
 def test_weights_trained_on_objects365_need_their_terms_accepted(name: str, tmp_path: Path):
-    small_rtdetr().save_pretrained(tmp_path / "other")
+    write_theirs(tmp_path / "other", small_rtdetr)
     if name.endswith(".pth"):
         convert_weights(tmp_path / "other", tmp_path / name, "original")
     else:
@@ -278,7 +278,7 @@ def test_the_old_names_of_cocos_classes_are_its_classes(tmp_path: Path):
 
 def test_heads_that_a_file_lacks_are_not_made_up(tmp_path: Path):
     """Layers of RT-DETR never share their heads, as those of RT-DETRv2 may."""
-    small_rtdetr().save_pretrained(tmp_path)
+    write_theirs(tmp_path, small_rtdetr)
     path = tmp_path / "model.safetensors"
     kept = {k: v for k, v in load_file(path).items() if "decoder.class_embed.1" not in k}
     save_file(kept, path, metadata={"format": "pt"})

@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+import re
 import subprocess
 import sys
 import textwrap
@@ -23,6 +24,7 @@ from setmatch.training.checkpoints.checkpoint import (
     set_aside_newer,
     write_checkpoint,
 )
+from small_disk import files_of_at_most
 
 
 def fill(folder):
@@ -113,25 +115,13 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_and_nothing_else(tmp_path, mo
 
 def test_a_file_too_large_for_the_system_is_a_clear_error(tmp_path):
     """The system's own refusal, in the middle of torch's writing, is one clear error as well."""
-    script = textwrap.dedent(f"""
-        import resource, signal, torch
-        from pathlib import Path
-        from setmatch.errors import TrainingError
-        from setmatch.training.checkpoints.checkpoint import latest_valid, write_checkpoint
-        run = Path({str(tmp_path)!r})
-        write_checkpoint(run, 1, lambda f: (f / "small").write_text("x"), {{}}, 2)
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
-        try:
-            big = torch.ones(100000)
-            write_checkpoint(run, 2, lambda f: torch.save(big, f / "trainer.pt"), {{}}, 2)
-        except TrainingError as error:
-            print(latest_valid(run).step, error)
-        print([p.name for p in (run / "checkpoints").iterdir()])
-    """)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.stdout.startswith(f"1 {tmp_path}/checkpoints/step_00000002: cannot be written")
-    assert done.stdout.endswith("['step_00000001']\n"), done.stderr
+    write_checkpoint(tmp_path, 1, lambda folder: (folder / "small").write_text("x"), {}, 2)
+    big = torch.ones(100_000)
+    said = re.escape(f"{tmp_path}/checkpoints/step_00000002: cannot be written")
+    with pytest.raises(TrainingError, match=said), files_of_at_most(20_000):
+        write_checkpoint(tmp_path, 2, lambda folder: torch.save(big, folder / "trainer.pt"), {}, 2)
+    assert latest_valid(tmp_path).step == 1
+    assert names(tmp_path) == ["step_00000001"]
 
 
 def test_a_folder_that_cannot_be_written_is_a_clear_error():
