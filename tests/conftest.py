@@ -22,7 +22,7 @@ gc.disable()
 import scipy.optimize  # noqa: E402, F401
 import torchvision  # noqa: E402, F401
 
-from checked_types import check_shapes, unchecked  # noqa: E402
+from checked_types import Checks, check_shapes, unchecked  # noqa: E402
 
 check_shapes()
 
@@ -31,9 +31,12 @@ import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 from browser import OpenPage, chromium, opened_pages  # noqa: E402
+from quick_weights import repeat_random_numbers  # noqa: E402
 from scheduling import ByPart, place_of  # noqa: E402
+from thorough import leave_out_combinations  # noqa: E402
 
 torch.set_num_threads(1)
+repeat_random_numbers()
 
 # No test cuts the power, so that none has to wait until files are on the disk.
 os.fsync = lambda _: None
@@ -52,6 +55,17 @@ settings.register_profile("fuzz", deadline=None, max_examples=600, derandomize=T
 settings.load_profile("setmatch")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Check every call where properties get more examples."""
+    if config.getoption("hypothesis_profile", None):
+        Checks.then_each = 1
+
+
+def pytest_runtest_logstart() -> None:
+    """Count the calls of each function from the start of each test."""
+    Checks.test += 1
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
     """Search for garbage from now on, among what the tests themselves make."""
@@ -62,8 +76,10 @@ def pytest_collection() -> Iterator[None]:
         gc.enable()
 
 
+@pytest.hookimpl(tryfirst=True)  # before cases are left out by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the longest tests first."""
+    leave_out_combinations(items)
     items.sort(key=lambda item: place_of(item.nodeid))
 
 

@@ -96,6 +96,7 @@ def classes_of(dataset: DetectionDataset) -> set[str]:
     return {dataset.categories.name(index) for index in dataset.class_indices.tolist()}
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("blank", BLANKS)
 @pytest.mark.parametrize("format", ["coco", "voc", "yolo", "classes.txt"])
 def test_blanks_at_the_ends_of_a_class_name_are_removed(tmp_path: Path, format: str, blank: str):
@@ -122,6 +123,7 @@ def test_two_names_that_become_one_are_told_apart_or_refused(tmp_path: Path):
             open_dataset(write_set(tmp_path / format, format, names), "train")
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("other", ["Dog", "DOG", "d og", "do\u00a0g"])
 @pytest.mark.parametrize("format", ["coco", "voc", "yolo", "classes.txt"])
 def test_names_that_differ_only_in_case_or_blanks_are_found(

@@ -46,6 +46,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("inside", ["images", "set", "my set/größe"])
 @pytest.mark.parametrize("format", format_names())
 def test_the_only_data_set_inside_a_folder_is_opened(
@@ -98,6 +99,7 @@ def test_the_search_stops_after_two_levels(tmp_path: Path):
         discover_splits(tmp_path)
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("left", [".ipynb_checkpoints", "@eaDir", "__MACOSX", ".thumbnails"])
 @pytest.mark.parametrize("format", ["coco", "voc", "yolo"])
 def test_copies_that_systems_leave_are_not_in_the_data(

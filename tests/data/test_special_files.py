@@ -64,6 +64,7 @@ FORMATS: dict[str, Callable[[Path], None]] = {"coco": coco, "yolo": yolo, "voc":
 KINDS = ["FIFO", "endless device"]  # tests/test_reading.py has all
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("format", FORMATS)
 def test_an_image_that_is_none_is_named_and_the_others_are_used(
@@ -90,6 +91,7 @@ ANNOTATIONS = [
 ]
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("format", "file"), ANNOTATIONS)
 def test_an_annotation_file_that_is_none_is_refused_or_left_out(

@@ -39,6 +39,7 @@ def ids(folder: Path, dataset: DetectionDataset, key: str, *values: object) -> l
     return read_detections(saved(folder, rows), dataset).image_ids.tolist()
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("written", WRITTEN.values(), ids=WRITTEN)
 @pytest.mark.parametrize("folder", ["images", "cam0/day 1"])
 @pytest.mark.parametrize("key", ["file_name", "image_id"])

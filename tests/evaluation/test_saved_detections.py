@@ -121,6 +121,7 @@ def test_more_than_a_hundred_objects_raise_the_limit(tmp_path: Path):
     assert report.AP50 > 1 - 1e-9
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("convention", CONVENTIONS, ids=lambda each: each.words)
 @pytest.mark.parametrize("seed", range(3))
 def test_boxes_of_another_convention_are_said(tmp_path: Path, convention, seed: int):

@@ -50,6 +50,7 @@ MISREAD = [
 ]
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("count", [40, 600])
 @pytest.mark.parametrize(
     ("format", "meant"), MISREAD, ids=[f"{f} with {t.words}" for f, t in MISREAD]
@@ -90,6 +91,7 @@ def test_misread_boxes_are_refused_and_read_as_the_refusal_says(
     np.testing.assert_allclose(area_px, read[:, 2:].prod(axis=1), rtol=1e-6)
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("layout", get_args(Layout))
 @pytest.mark.parametrize("format", FORMATS)
 def test_boxes_in_percent_are_read(tmp_path: Path, format: str, layout: Layout):

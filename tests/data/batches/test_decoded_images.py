@@ -98,6 +98,7 @@ def batches(
     return list(training_batches(dataset, settings, preprocessing, batch_size=4, steps=6))
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("augment", ["none", "flip", "small", "detr"])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_do_not_depend_on_what_is_kept(

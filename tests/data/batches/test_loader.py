@@ -280,6 +280,7 @@ def test_a_batch_size_that_cannot_be_divided_is_refused(
     assert grad_accum_steps(fitting, micro, world) >= 1
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_evaluation_counts_each_image_once_without_padding(

@@ -253,6 +253,7 @@ EXPORTS: list[Callable[[Path, list[Made]], None]] = [
 ]
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("export", EXPORTS, ids=lambda export: export.__name__)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_every_box_of_an_export_is_read_as_it_was_made(tmp_path: Path, export, seed: int):

@@ -86,6 +86,7 @@ def opened(root: Path) -> DetectionDataset:
     return cached(source)
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("written", WRITTEN.values(), ids=WRITTEN)
 @pytest.mark.parametrize(("place", "folder", "usual"), COCO_LAYOUTS.values(), ids=COCO_LAYOUTS)
 def test_coco_images_are_found(
@@ -116,6 +117,7 @@ VOC_LAYOUTS = {
 }
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("written", WRITTEN.values(), ids=WRITTEN)
 @pytest.mark.parametrize(("place", "folder"), VOC_LAYOUTS.values(), ids=VOC_LAYOUTS)
 @pytest.mark.parametrize("same_stem", [True, False])
@@ -136,6 +138,7 @@ def test_voc_images_are_found(
     check(dataset, root)
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("written", WRITTEN.values(), ids=WRITTEN)
 @pytest.mark.parametrize("place", ["train.txt", "lists/train.txt"])
 @pytest.mark.parametrize("folder", ["images/train", "img", "."])
@@ -159,6 +162,7 @@ def test_images_that_a_yolo_list_names_are_found(
     assert len(dataset) == len(NAMES)
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("split", ["train", "val"])
 @pytest.mark.parametrize(
     "folders",
@@ -196,6 +200,7 @@ def test_the_error_names_the_folder_of_another_split_that_has_the_files(tmp_path
     assert main([*command, "--images", str(tmp_path / "val2017")]) == 0
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("preview", ["preview", "a", "zz/drawn", "vis"])
 @pytest.mark.parametrize("raw", ["raw", "my photos", "b/c"])
 def test_folders_with_different_files_of_the_same_names_are_refused(

@@ -100,6 +100,7 @@ def test_broken_packets_in_the_middle_are_counted(tmp_path: Path, suffix: str, n
     assert len(frames) >= 25 - (next_key - min(numbers)) - 1
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("fraction", [0.35, 0.6, 0.9])
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_a_video_that_is_cut_off_is_read_as_far_as_it_goes(

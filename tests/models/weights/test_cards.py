@@ -157,6 +157,7 @@ def test_arguments_with_a_value_for_each_level_are_bounded(value: object):
         build(ModelCard("dfine_s", {"points": value}, CARD_OF_PETS.categories))
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -212,6 +213,7 @@ def test_other_floating_point_numbers_are_converted_with_a_note(folder: Path, ca
     assert model.decoder is not None
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize(
     "dtype",
     [

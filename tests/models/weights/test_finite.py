@@ -38,6 +38,7 @@ def test_a_model_with_a_number_that_is_not_finite_is_refused_by_the_tensors_name
         setmatch.load(tmp_path)
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("value", NOT_FINITE)
 @pytest.mark.parametrize("kind", ["weight", "bias", "running_mean", "running_var"])
 def test_every_kind_of_tensor_counts(kind: str, value: float, tmp_path: Path):

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+from quick_weights import all_different
 from setmatch.models.load import convert_weights, load, save
 from setmatch.models.registry import build
 from setmatch.models.weights.int8 import compact, expand
@@ -36,7 +37,8 @@ def test_one_dimensional_tensors_and_integers_are_unchanged():
 def test_int8_weights_load_like_any_others(tmp_path):
     """A third of the bytes or less, and nearly the same predictions."""
     torch.manual_seed(0)
-    model = build(ModelCard("setmatch_n", {}, Categories((4, 7), ("a", "b")))).eval()
+    with all_different():
+        model = build(ModelCard("setmatch_n", {}, Categories((4, 7), ("a", "b")))).eval()
     save(model, tmp_path / "full")
     convert_weights(tmp_path / "full", tmp_path / "small", "setmatch-small")
     full, small = (tmp_path / name / "model.safetensors" for name in ("full", "small"))

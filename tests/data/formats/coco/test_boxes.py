@@ -96,6 +96,7 @@ POLYGONS = [[6, 4, 20, 4, 20, 9], [30, 5, 36, 24, 31, 20]]
 RUNS = {"size": [40, 60], "counts": [244, *([20, 20] * 29), 20, 976]}  # the pixels of BOX
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("absent", [None, [], [1, 2], ["6", "4", "x", "20"], {}, "6 4 30", 6])
 @pytest.mark.parametrize(
     "segmentation", [POLYGONS, RUNS, [[1, 2], *POLYGONS]], ids=["polygons", "runs", "a bad one"]

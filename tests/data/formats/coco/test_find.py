@@ -29,6 +29,7 @@ def tree(kind: str, **large: object) -> dict:
     return content | large
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("kind", ["coco", "panoptic", "captions"])
 @pytest.mark.parametrize("large", ["nothing", "info", "images", "categories", "licenses"])
 @pytest.mark.parametrize(

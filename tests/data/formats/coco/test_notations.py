@@ -76,6 +76,7 @@ def _fixed_copy(folder: Path, tree: dict[str, Any], dataset: DetectionDataset) -
     return again
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("write", NOTATIONS.values(), ids=NOTATIONS)
 @pytest.mark.parametrize("which", [(0, 1, 2), (1,)], ids=["all", "one"])
 def test_a_box_in_another_notation_is_that_box(
@@ -139,6 +140,7 @@ IDS: dict[str, Callable[[int], Any]] = {
 LISTS = {"images": "image_id", "categories": "category_id", "annotations": None}
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("write", IDS.values(), ids=IDS)
 @pytest.mark.parametrize("key", LISTS)
 def test_ids_may_be_texts(folder: Path, write: Callable[[int], Any], key: str):

@@ -34,6 +34,7 @@ SAMPLES = {
 }
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("quote", ['"', "'"])
 @pytest.mark.parametrize("encoding", SAMPLES)
 def test_a_file_is_read_in_the_encoding_that_it_declares(tmp_path: Path, encoding: str, quote: str):

@@ -97,6 +97,7 @@ def test_listed_names_without_files_are_refused(tmp_path: Path):
         open_dataset(tmp_path, "train")
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("flag", ["", " 1", "  1", " 0"])
 @pytest.mark.parametrize(
     "listed",

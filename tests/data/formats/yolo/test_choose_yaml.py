@@ -39,6 +39,7 @@ def write(file: Path, text: str) -> None:
     file.write_bytes(text.encode("utf-8", "surrogateescape"))
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("name", ["args.yaml", "zz.yml", "mkdocs.yml", "hyp.data"])
 @pytest.mark.parametrize("text", UNRELATED.values(), ids=UNRELATED)
 def test_an_unrelated_file_does_not_matter(root: Path, name: str, text: str):

@@ -28,6 +28,7 @@ def test_a_long_path_is_cut_in_the_message(tmp_path: Path, repeats: int):
     assert len(str(error.value)) < 8000
 
 
+@pytest.mark.crossed
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("value", ["1e400", "-1e400", "nan"])
 @pytest.mark.parametrize("place", range(4))
@@ -50,6 +51,7 @@ NAMES = {
 }
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("count", ["2", "'2'", "2.0"])
 @pytest.mark.parametrize("names", NAMES.values(), ids=NAMES)

@@ -45,6 +45,7 @@ def check(root: Path) -> None:
         assert [fix for fix in dataset.fixes if moved not in fix.description] == []
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize(
     "given",
     [
@@ -87,6 +88,7 @@ def test_a_lost_test_split_does_not_stop_training(tmp_path: Path):
 DARKNET = "classes = 2\ntrain = data/train.txt\nvalid = data/val.txt\nnames = data/obj.names\n"
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("folder", ["obj_train_data", "img"])
 @pytest.mark.parametrize("before", ["data/", "/darknet/data/", "", "x64\\data\\"])
 @pytest.mark.parametrize("named", [True, False])

@@ -46,6 +46,7 @@ def _converted(root: Path) -> tuple[Conversion, Path]:
     return convert_dataset(root, root / "yolo", "yolo", ["train"]), root / "yolo"
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("masks", [False, True], ids=["box", "polygon"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_box_stays_on_its_object_however_the_image_is_stored(
