@@ -12,7 +12,7 @@ import torch
 from checked_types import unchecked
 from setmatch.deploy.export import export
 from setmatch.deploy.onnx import OnnxGraph, to_onnx
-from setmatch.deploy.openvino import converted
+from setmatch.deploy.openvino import OpenVinoGraph, converted
 from setmatch.models.detector import Detector
 from setmatch.models.load import load
 
@@ -79,6 +79,12 @@ def fixed(scenes_n: Detector, trace: torch.onnx.ONNXProgram) -> OnnxGraph:
         pixels.type.tensor_type.shape.dim[axis].dim_value = size
     del graph.model.graph.value_info[:]  # shapes of any size
     return graph
+
+
+@pytest.fixture(scope="session")
+def fixed_openvino(fixed: OnnxGraph) -> OpenVinoGraph:
+    """The same for OpenVINO."""
+    return converted(fixed)
 
 
 @pytest.fixture(scope="session")
