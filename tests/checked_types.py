@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import update_wrapper, wraps
 from importlib.util import find_spec
+from inspect import isgeneratorfunction
 from pathlib import Path
 from types import FunctionType
 from typing import Any, Self
@@ -16,7 +17,7 @@ from typing import Any, Self
 import jaxtyping
 from beartype import BeartypeConf, FrozenDict, beartype
 from beartype.roar import BeartypeCallHintViolation
-from jaxtyping import TypeCheckError, install_import_hook
+from jaxtyping import TypeCheckError, install_import_hook, jaxtyped
 from jaxtyping._storage import pop_shape_memo, push_shape_memo
 
 # jaxtyping decorates each method by itself, where beartype cannot know what Self is. As for any
@@ -53,6 +54,8 @@ def checked(*, typechecker: Callable[..., Any]) -> Callable[[Any], Any]:
             inner = "<locals>" in function.__qualname__
             if inner and (jaxtyping.config.jaxtyping_disable or not writes_shapes(function)):
                 return function
+            if isgeneratorfunction(function):  # runs later, among the axes of another call
+                return jaxtyped(typechecker=typechecker)(function)
             return with_checks(function, typechecker)
         if dataclasses.is_dataclass(function) and "__init__" in vars(function):
             function.__init__ = with_checks(function.__init__, typechecker)

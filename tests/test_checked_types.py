@@ -1,6 +1,6 @@
 """Shapes of functions are checked, of those inside others too, and only these cost anything."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -55,6 +55,19 @@ def test_the_result_has_the_axes_of_the_parameters():
     for wrong in ((torch.zeros(4, 2), torch.zeros(3, 1)), (torch.zeros(4, 3), torch.zeros(3, 1))):
         with pytest.raises(TypeCheckError):
             inner(*wrong)
+
+
+def test_a_generator_has_axes_of_its_own():
+    """It begins to run in the call that takes its first value."""
+
+    def halves(x: Float[Tensor, "N 4"]) -> Iterator[Tensor]:
+        yield from x.chunk(2)
+
+    def count(x: Float[Tensor, "N 4"]) -> int:
+        return len(list(inner(x[1:])))
+
+    inner = checked(typechecker=check)(halves)
+    assert checked(typechecker=check)(count)(torch.zeros(5, 4)) == 2
 
 
 def test_of_many_calls_in_a_test_the_first_and_some_later_ones_are_checked(

@@ -87,7 +87,7 @@ def check_strange(family: str, seed: str, folder: Path) -> bool:
     try:
         model = setmatch.load(folder)
     except WeightsError:
-        assert_refused(folder, "")
+        assert_refused(folder, ".")
         return False
     try:
         _compare(family, model.double(), reference, batches)
