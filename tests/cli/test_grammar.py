@@ -129,13 +129,17 @@ VALUES = [
     ("predict a.jpg --threshold high", "--threshold high: give a number or best"),
     ("predict a.jpg --batch-size many", "--batch-size many: give a whole number"),
     ("serve run --port http", "--port http: give a whole number"),
+    ("serve run --port=80.5", "--port 80.5: give a whole number"),
+    ("predict a.jpg --batch-size 2.7", "--batch-size 2.7: give a whole number"),
+    ("predict a.jpg --tiles 64.5", "--tiles 64.5: give a whole number or auto"),
+    ("predict a.jpg --overlap 0.5", "m: no such"),
 ]
 
 
 @pytest.mark.parametrize(("words", "says"), VALUES)
 def test_a_value_of_another_kind_is_answered_without_types_of_python(capsys, words: str, says: str):
     words = f"{words} --out o --model m" if words.startswith("predict") else words
-    assert error_of(capsys, *words.split()) == says
+    assert error_of(capsys, *words.split()).startswith(says)
 
 
 def test_what_cyclopts_says_well_is_left_to_it(capsys):

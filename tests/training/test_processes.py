@@ -14,6 +14,7 @@ import torch
 from fixed_clock import FixedStepClock, float64_from, float64_main, sides_seen
 from tiny_runs import Processes, assert_bit_equal, final_state, log_rows, run_tiny
 
+from quick_weights import all_different
 from setmatch.training import setup, start_run
 from setmatch.training.checkpoints.checkpoint import latest_valid
 from thorough import usually
@@ -90,7 +91,8 @@ def test_two_processes_train_the_same_setmatch_weights_by_the_clock(data, tmp_pa
     monkeypatch.setattr(start_run, "Clock", FixedStepClock)
     monkeypatch.setattr(setup, "initialize", float64_from(setup.initialize))
     sides = sides_seen(monkeypatch)
-    run_tiny(data, tmp_path / "one", *FAMILY)
+    with all_different():  # as in the processes
+        run_tiny(data, tmp_path / "one", *FAMILY)
     assert list(dict.fromkeys(sides)) == [256, 192, 224]  # full size first, and again at the end
     codes, outputs = Processes(tmp_path / "two", data, *FAMILY, world=2, main=float64_main).wait()
     assert codes == [0, 0], outputs

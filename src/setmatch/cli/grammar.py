@@ -76,6 +76,7 @@ SENTENCES = {
     "show": _RESULTS,
     "verbose": "--debug shows the full traceback of an error",
 }
+_FRACTION = re.compile(r"[+-]?\d*\.\d+")
 _KEY_VALUE = re.compile(r"([A-Za-z][\w-]*)=(.+)", re.DOTALL)
 
 
@@ -165,10 +166,22 @@ def _split(verb: str, arguments: "ArgumentCollection", tokens: Sequence[str]) ->
         elif token.startswith("--"):
             others.append(token)
             if name in options and options[name].hint is not bool and not equals:
-                others += [value for value in [next(rest, None)] if value is not None]
+                following = next(rest, None)
+                others += [] if following is None else [following]
+                value = following or ""
+            if name in options:
+                _refuse_fraction(name, value, options[name].hint)
         else:
             placed.append(token)
     return Words(tuple(placed), tuple(named), tuple(others))
+
+
+def _refuse_fraction(name: str, value: str, hint: Any) -> None:
+    """Raise ConfigError for 2.7 where a whole number belongs, to which cyclopts would round it."""
+    kinds = get_args(hint) or (hint,)
+    is_fraction = _FRACTION.fullmatch(value) and float(value) % 1
+    if is_fraction and int in kinds and float not in kinds:
+        raise ConfigError(f"{name} {value}: give {_wanted(hint)}")
 
 
 def _names_of_places(verb: str, arguments: "ArgumentCollection") -> dict[str, int]:

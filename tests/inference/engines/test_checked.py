@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import setmatch as sm
-from fake_detectors import RedFinder, red_box_image
-from setmatch.inference.engines.eager import EagerEngine
+from fake_detectors import RED_OR_NOT, RedFinder, red_box_image
+from setmatch.inference.engines.eager import EagerEngine, as_engine
+from setmatch.inference.tiles.engine import with_tiles
 from setmatch.losses.classification import ClassificationLoss, Softmax
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import ModelCard, Preprocessing
@@ -192,3 +193,38 @@ class OffByFive(EagerEngine):
 def test_an_engine_that_extends_one_of_ours_is_checked_too():
     with pytest.raises(sm.SetmatchError, match="unknown class"):
         sm.predict(OffByFive(RedFinder()), red_box_image(64, 64, (8, 8, 40, 40)))
+
+
+class WithoutClassLoss(RedFinder):
+    """A detector with a loss of its own, as torchvision's baselines have."""
+
+    default_threshold = 0.5
+
+    def __init__(self) -> None:
+        super().__init__()
+        del self.class_loss
+
+    def detect(self, batch: Batch, sizes_px: Sequence[tuple[int, int]]) -> ModelOutput:
+        return ModelOutput(
+            [found(size_px=size, categories=RED_OR_NOT)[0] for size in sizes_px], None
+        )
+
+
+def test_a_model_without_a_class_loss_is_seen_in_tiles():
+    """Also where its tiles are the engine that a function is given, as on the command line."""
+    tiles = as_engine(with_tiles(as_engine(WithoutClassLoss()), 64))
+    assert (
+        len(tiles.detect(Batch.from_images([torch.zeros(3, 64, 64)]), [(64, 64)]).detections) == 1
+    )
+
+
+@pytest.mark.parametrize("name", ["card", "class_loss", "num_queries", "default_threshold"])
+def test_an_engine_without_a_member_is_refused(name: str):
+    class Less(GivenEngine):
+        def __getattribute__(self, asked: str) -> Any:
+            if asked == name:
+                raise AttributeError(name)
+            return super().__getattribute__(asked)
+
+    with pytest.raises(sm.SetmatchError, match=rf"{name} = None; it should be|is no model"):
+        sm.predict(Less(None), red_box_image(64, 64, (8, 8, 40, 40)))

@@ -22,6 +22,11 @@ def sound(detect: Detect) -> Detect:
     return detect
 
 
+def is_sound(engine: Engine) -> bool:
+    """Return whether an engine checks what it returns, as those of setmatch do."""
+    return hasattr(type(engine).detect, "is_sound")
+
+
 def sound_output(engine: Engine, batch: Batch, sizes_px: Sequence[tuple[int, int]]) -> ModelOutput:
     """Return what an engine detects; that of a user's own is checked, and sorted on the CPU.
 
@@ -29,7 +34,7 @@ def sound_output(engine: Engine, batch: Batch, sizes_px: Sequence[tuple[int, int
     that are not finite, and DataError for other wrong values.
     """
     output = engine.detect(batch, sizes_px)
-    if hasattr(type(engine).detect, "is_sound"):
+    if is_sound(engine):
         return output
     where = f"engine {type(engine).__name__}"
     require_output(output, engine, sizes_px, where)
@@ -40,19 +45,26 @@ def sound_output(engine: Engine, batch: Batch, sizes_px: Sequence[tuple[int, int
 
 def require_members(engine: Engine) -> None:
     """Raise ConfigError if a member of an engine has another type, or a value out of range."""
-    count, threshold = engine.num_queries, engine.default_threshold
-    is_score = isinstance(threshold, Real) and 0 <= threshold <= 1
-    is_loss = isinstance(engine.class_loss, ClassificationLoss)
-    for name, is_right, wanted in (
-        ("card", isinstance(engine.card, ModelCard), "a setmatch ModelCard"),
-        ("class_loss", is_loss, "a classification loss of setmatch.losses"),
-        ("num_queries", isinstance(count, Integral) and count > 0, "a number from 1 on"),
-        ("default_threshold", is_score, "a score between 0 and 1"),
-    ):
-        if not is_right:
+    wanted: dict[str, tuple[Callable[[Any], bool], str]] = {
+        "card": (lambda card: isinstance(card, ModelCard), "a setmatch ModelCard"),
+        "class_loss": (
+            lambda loss: isinstance(loss, ClassificationLoss),
+            "a classification loss of setmatch.losses",
+        ),
+        "num_queries": (
+            lambda count: isinstance(count, Integral) and int(count) > 0,
+            "a number from 1 on",
+        ),
+        "default_threshold": (
+            lambda score: isinstance(score, Real) and 0 <= float(score) <= 1,
+            "a score between 0 and 1",
+        ),
+    }
+    for name, (is_right, what) in wanted.items():
+        given = getattr(engine, name, None)
+        if not is_right(given):
             raise ConfigError(
-                f"engine {type(engine).__name__}: {name} = {short(getattr(engine, name))}; it "
-                f"should be {wanted}"
+                f"engine {type(engine).__name__}: {name} = {short(given)}; it should be {what}"
             )
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from setmatch.errors import ConfigError, short
 from setmatch.inference.engines.base import Engine
-from setmatch.inference.engines.checked import require_members, require_output, sound
+from setmatch.inference.engines.checked import is_sound, require_members, require_output, sound
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.detector import Detector
 from setmatch.structures.batch import Batch
@@ -84,7 +84,8 @@ def as_engine(model: Detector | Engine) -> Engine:
     if isinstance(model, nn.Module) and hasattr(model, "card"):
         return EagerEngine(in_evaluation_mode(model))  # first, since every detector is an engine
     if isinstance(model, Engine):
-        if not isinstance(model, EagerEngine):  # whose members are the detector's
+        # The members of an EagerEngine are the detector's, those of tiles their engine's.
+        if not isinstance(model, EagerEngine) and not is_sound(model):
             require_members(model)
         return model
     raise ConfigError(

@@ -148,7 +148,7 @@ def read_transformers(family: PlacedFamily, raw: RawCheckpoint) -> LoadedWeights
     theirs = {hub_name(key): value for key, value in raw.state.items()}
     state = from_layout(_without_copies(theirs, family, raw.path), family.hub_table)
     sizes = _sizes(family, state, raw.path)
-    require_stated_sizes(config, sizes, SIZES, raw.path)
+    require_stated_sizes(config, sizes, SIZES)
     notes: list[str] = []
     arguments = {
         **sizes,

@@ -110,7 +110,7 @@ def read_transformers(raw: RawCheckpoint) -> LoadedWeights:
         "num_queries": config.get("two_stage_num_proposals", 300),
     }
     arguments = arguments_of(state, known, raw.path)
-    require_stated_sizes(config, arguments, SIZES, raw.path)
+    require_stated_sizes(config, arguments, SIZES)
     num_classes = len(state[class_head_of(state)])
     card = ModelCard(
         preset_of(state, arguments, dilated, raw.path),

@@ -86,7 +86,7 @@ def read(raw: RawCheckpoint) -> LoadedWeights:
     state = with_denoising(state, notes)
     arguments = arguments_of(state, points_of(theirs[SCALE.format(0)]))
     sizes = tuple(each for each in SIZES if not lite or each.setting not in OF_ATTENTION)
-    require_stated_sizes(config, arguments, sizes, raw.path)
+    require_stated_sizes(config, arguments, sizes)
     arguments |= arguments_from(config, ARGUMENTS) | {
         "prepares_tokens": True,
         "keeps_position": False,

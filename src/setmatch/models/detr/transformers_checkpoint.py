@@ -98,7 +98,7 @@ def read_transformers(raw: RawCheckpoint) -> LoadedWeights:
         "encoder_layers": count_parts(state, r"encoder\.layers\.(\d+)\."),
         "decoder_layers": count_parts(state, r"decoder\.layers\.(\d+)\."),
     }
-    require_stated_sizes(config, arguments, SIZES, raw.path)
+    require_stated_sizes(config, arguments, SIZES)
     if not is_transformers:
         notes.append(
             "assumed 8 attention heads, dropout 0.1, no dilation and the published preprocessing: "

@@ -122,7 +122,7 @@ def read_transformers(raw: RawCheckpoint) -> LoadedWeights:
     kept = {key: value for key, value in theirs.items() if not COMPUTED.fullmatch(key)}
     state = with_denoising(with_batch_counters(from_layout(kept, TRANSFORMERS)), notes)
     arguments = arguments_of(state, points_of(theirs[SCALE.format(0)]))
-    require_stated_sizes(config, arguments, SIZES, raw.path)
+    require_stated_sizes(config, arguments, SIZES)
     arguments |= arguments_from(config, ARGUMENTS)
     num_classes = len(state["queries.class_head.weight"])
     card = ModelCard(

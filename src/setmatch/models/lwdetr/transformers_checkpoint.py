@@ -87,7 +87,7 @@ def read(raw: RawCheckpoint) -> LoadedWeights:
     levels = len(arguments["scales"])
     arguments["points"] = points_of(state, arguments["cross_heads"], levels)
     sizes = {**arguments, "backbone_blocks": count_parts(state, BLOCKS)}
-    require_stated_sizes(config, sizes, SIZES, raw.path)
+    require_stated_sizes(config, sizes, SIZES)
     num_classes = len(state["decoder.class_head.weight"])
     categories = named_categories(num_classes, config, raw.path, notes)
     preprocessing = preprocessing_of(raw.path, SIDE_PX, notes)

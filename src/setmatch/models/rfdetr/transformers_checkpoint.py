@@ -101,7 +101,7 @@ def read_transformers(raw: RawCheckpoint) -> LoadedWeights:
         "points": points_of(state, cross_heads),
     }
     sizes = {**arguments, "backbone_blocks": count_parts(state, BLOCKS)}
-    require_stated_sizes(config, sizes, SIZES, raw.path)
+    require_stated_sizes(config, sizes, SIZES)
     num_classes = len(state["decoder.class_head.weight"])
     categories = named_categories(num_classes, config, raw.path, notes)
     trained_px = arguments["patch"] * arguments["grid"]

@@ -120,7 +120,7 @@ def read_transformers(raw: RawCheckpoint) -> LoadedWeights:
     state = with_denoising(with_batch_counters(from_layout(kept, TRANSFORMERS)), notes)
     points = points_of(theirs[SCALE.format(0)]) if v2 else None
     arguments = arguments_of(state, points, config.get("decoder_attention_heads", 8))
-    require_stated_sizes(config, arguments, SIZES, raw.path)
+    require_stated_sizes(config, arguments, SIZES)
     arguments |= arguments_from(config)
     arguments["eval_positions"] = config.get("eval_size") is None
     arguments["eval_layers"] = MOST_LAYERS

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from setmatch.errors import WeightsError, short
@@ -33,7 +32,7 @@ def same(names: Mapping[str, str]) -> tuple[StatedSize, ...]:
 
 
 def require_stated_sizes(
-    config: Mapping[str, Any], sizes: Sizes, stated: Sequence[StatedSize], path: Path
+    config: Mapping[str, Any], sizes: Sizes, stated: Sequence[StatedSize]
 ) -> None:
     """Compare the settings that config.json has with the `sizes` of the tensors.
 
@@ -48,7 +47,7 @@ def require_stated_sizes(
             problems.append(f"{each.setting} = {short(said)} ({each.size} is {sizes[each.size]})")
     if problems:
         raise WeightsError(
-            f"{path}: config.json is that of a model of another size than its tensors have: "
+            "config.json is that of a model of another size than its tensors have: "
             f"{', '.join(problems)}"
         )
 
