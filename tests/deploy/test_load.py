@@ -278,6 +278,16 @@ def test_auto_is_the_model_itself_where_the_cache_cannot_be_written(
         assert f"engine {name} is left out: " in caplog.text
 
 
+@pytest.mark.parametrize("below", ["", "cache", "a/b"])
+def test_a_cache_that_is_no_folder_is_named_with_its_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str
+):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SETMATCH_CACHE", str(tmp_path / "file" / below))
+    with pytest.raises(ConfigError, match=r"locks: cannot be made.*SETMATCH_CACHE"):
+        sm.load("scenes_n", engine="onnxruntime")
+
+
 @pytest.mark.parametrize(("engine", "extra"), [("onnxruntime", "onnx"), ("openvino", "openvino")])
 def test_without_the_libraries_the_extra_is_named(
     engine, extra: str, cache: Path, monkeypatch: pytest.MonkeyPatch

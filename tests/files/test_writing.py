@@ -245,16 +245,6 @@ def test_appending_never_waits_for_a_reader(tmp_path: Path, monkeypatch: pytest.
         append_text(tmp_path / "pipe", "a line")
 
 
-@pytest.mark.parametrize("below", ["", "cache", "a/b"])
-def test_a_cache_that_is_no_folder_is_named_with_its_variable(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str
-):
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("SETMATCH_CACHE", str(tmp_path / "file" / below))
-    with pytest.raises(ConfigError, match=r"file: is not a folder.*SETMATCH_CACHE"):
-        cache_folder()
-
-
 def test_an_empty_name_of_the_cache_is_none(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SETMATCH_CACHE", "")
     assert cache_folder().parts[-1] == "setmatch"

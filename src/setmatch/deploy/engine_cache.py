@@ -36,7 +36,7 @@ def cached_file(detector: Detector, kind: ExportFormat) -> Path:
 
     The file is written if the cache has none of these weights, this card and these versions of
     the libraries. If another process is writing it, this one waits for it.
-    Raises what `export` raises, and OSError if the cache cannot be written.
+    Raises what `export` raises, ConfigError if there can be no cache, and OSError if it is full.
     """
     kind.require_libraries()
     folder = engine_folder(detector, kind)
@@ -65,7 +65,13 @@ def detector_folder(detector: Detector) -> Path:
 def _one_writer(folder: Path) -> Iterator[None]:
     """Let one thread and process write into a folder, and remove what killed ones have left."""
     locks = cache_folder() / LOCKS
-    locks.mkdir(parents=True, exist_ok=True)
+    try:
+        locks.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{locks}: cannot be made ({error.strerror}); engines need a cache: set the "
+            "environment variable SETMATCH_CACHE to a folder that takes files"
+        ) from None
     with _ONE_AT_A_TIME, FileLock(locks / f"{folder.name}.lock"):
         remove_leftovers(folder)
         yield

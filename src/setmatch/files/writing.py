@@ -211,17 +211,9 @@ def set_aside(path: Path) -> Path | None:
 
 
 def cache_folder() -> Path:
-    """Return the folder of downloads and data set caches: $SETMATCH_CACHE, or the user's cache.
-
-    Raises ConfigError if $SETMATCH_CACHE is, or is below, a file.
-    """
+    """Return the folder of downloads and data set caches: $SETMATCH_CACHE, or the user's cache."""
     if chosen := os.environ.get("SETMATCH_CACHE"):
-        folder = Path(chosen)
-        if file := next((each for each in (folder, *folder.parents) if each.is_file()), None):
-            raise ConfigError(
-                f"{file}: is not a folder; set the environment variable SETMATCH_CACHE to one"
-            )
-        return folder
+        return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "setmatch"
 
 
