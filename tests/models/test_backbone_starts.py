@@ -38,7 +38,7 @@ HGNET, RESNET = "PPHGNetV2_{}_stage1.pth", "ResNet{}_pretrained_from_paddle.pth"
 PRESETS = [
     ("dfine_n", {**SMALL_DFINE, "points": (3, 3)}, DFINE, HGNET.format("B0")),
     thorough("dfine_m", SMALL_DFINE, DFINE, HGNET.format("B2")),
-    ("dfine_l", SMALL_DFINE, DFINE, HGNET.format("B4")),
+    thorough("dfine_l", SMALL_DFINE, DFINE, HGNET.format("B4")),
     thorough("deimv2_n", {**SMALL_DFINE, "points": (3, 3)}, DFINE, HGNET.format("B0")),
     ("deimv2_pico", SMALL_DEIMV2, DFINE, HGNET.format("B0")),
     ("rtdetr_r18", SMALL_RTDETR, RTDETR, RESNET.format("18_vd")),

@@ -108,6 +108,7 @@ def test_what_is_frozen_cannot_change_on_resume(trained, tmp_path):
     train(data, out=tmp_path / "run", resume=True)  # by its own recipe
 
 
+@pytest.mark.thorough
 def test_two_processes_train_the_rest_as_one_does(tmp_path, tiny_presets):
     """With a frozen backbone whose norms follow the images of both."""
     data = write_data(tmp_path / "data")

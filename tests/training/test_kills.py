@@ -1,4 +1,4 @@
-"""SIGKILL, SIGTERM and Ctrl-C at random moments: a few in every test run, many in the campaign."""
+"""SIGKILL, SIGTERM and Ctrl-C at random moments: one in every test run, many in the campaign."""
 
 import os
 import random
@@ -53,10 +53,11 @@ def assert_same_run(run, other):
         read_manifest(folder)
 
 
-def points(fast, campaign):
-    """Return seeds of random moments: a few, and more that only the campaign takes."""
-    marked = [pytest.param(seed, marks=pytest.mark.campaign) for seed in range(fast, campaign)]
-    return [*range(fast), *marked]
+def points(thorough, campaign):
+    """Return seeds of random moments: one, a few for `.ci/run`, and more for the campaign."""
+    marked = [pytest.param(seed, marks=pytest.mark.thorough) for seed in range(1, thorough)]
+    marked += [pytest.param(seed, marks=pytest.mark.campaign) for seed in range(thorough, campaign)]
+    return [0, *marked]
 
 
 @pytest.mark.promise(1)

@@ -33,10 +33,13 @@ def test_a_long_path_is_cut_in_the_message(tmp_path: Path, repeats: int):
 @pytest.mark.parametrize("value", ["1e400", "-1e400", "nan"])
 @pytest.mark.parametrize("place", range(4))
 @pytest.mark.parametrize("keypoints", [2, 4, 7])
-def test_rows_that_are_not_finite_are_no_keypoints(tmp_path, value, place, keypoints):
+@pytest.mark.parametrize("config", ["", "kpt_shape: [9, 2]\n"])
+def test_rows_that_are_not_finite_are_no_keypoints(tmp_path, value, place, keypoints, config):
     numbers = ["0.5"] * (4 + 2 * keypoints)
     numbers[place] = numbers[4 + place % 2] = value  # infinity less infinity is no number
     root = write_yolo(tmp_path, "images/train", " ".join(["0", *numbers]))
+    with (tmp_path / "data.yaml").open("a") as file:
+        file.write(config)
     with suppress(DataError):  # but no warning of numpy
         open_dataset(root, "train")
 

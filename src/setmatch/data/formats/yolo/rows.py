@@ -65,6 +65,7 @@ class _Longer:
     line: Line
 
 
+@np.errstate(over="ignore", invalid="ignore")  # numbers that are not finite are refused later
 def resolve_rows(
     files: Sequence[LabelFile],
     keypoints: tuple[int, int] | None,
