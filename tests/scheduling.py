@@ -14,7 +14,7 @@ APART = (
     "tests/deploy/test_presets.py",
     "tests/deploy/test_torch_package.py",
 )
-LONGEST = (EXPORTS, "tests/docs/")
+LONGEST = (EXPORTS, "tests/docs/", "tests/training/", "tests/ablation/", "tests/tuning/")
 
 
 def part_of(nodeid: str) -> str:

@@ -54,7 +54,7 @@ def serving(server: Server, name: str = "weights.bin") -> Iterator[Server]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        thread = threading.Thread(target=http.serve_forever)
+        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         server.url = ADDRESS.format(http.server_port, name)
         try:
