@@ -105,7 +105,7 @@ def test_losses_of_pooled_matches(counts: tuple[int, ...], tmp_path: Path):
         expected = loss.loss_local(_edges_of(groups[0], layer), labels, union, size)
         edges, distilled = (pooled["main"][name][layer].item() for name in TERMS_OF_EDGES)
         assert edges == pytest.approx(float(expected["loss_fgl"].detach()), rel=1e-4)
-        assert distilled == pytest.approx(float(expected["loss_ddf"]), rel=1e-4, abs=1e-7)
+        assert distilled == pytest.approx(float(expected["loss_ddf"].detach()), rel=1e-4, abs=1e-7)
     assert all(torch.equal(pooled["denoising"][name], v) for name, v in plain["denoising"].items())
     if sum(counts):
         assert size > sum(counts)

@@ -194,3 +194,26 @@ def test_other_formats_become_coco(tmp_path: Path):
         write_fixed(data, discover_dataset(data), data)
     with pytest.raises(DataError, match="or be read instead of them"):
         write_fixed(data.parent, discover_dataset(data.parent), data)
+
+
+@pytest.mark.parametrize("depth", [30, 900, 3_000, 50_000])
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+@pytest.mark.parametrize("place", ["note", "segmentation", "bbox"])
+def test_deeply_nested_values_are_copied_or_refused(
+    folder: Path, tmp_path: Path, depth: int, opening: str, place: str
+):
+    """How deep JSON may be depends on the version of Python, and is another for writing."""
+    closing = "]" if opening == "[" else "}"
+    text = json.dumps(
+        tree_of([annotation(1, [5, 5, 9, 9]), annotation(2, [5, 5, 0, 9], **{place: "nested"})])
+    ).replace('"nested"', f"{opening * depth}1{closing * depth}")
+    (tmp_path / "a.png").write_bytes((folder / "a.png").read_bytes())
+    (tmp_path / "set.json").write_text(text)
+    refused = ""
+    try:
+        write_fixed(tmp_path, discover_dataset(tmp_path), tmp_path / "out")
+    except DataError as error:
+        refused = str(error)
+    assert len(refused) < 500
+    assert (tmp_path / "out").exists() == (not refused)
+    assert refused or len((tmp_path / "out/changes.json").read_text()) < 10_000

@@ -26,6 +26,7 @@ from setmatch.files.reading import read_json
 from setmatch.files.writing import write_text
 
 Record = dict[str, Any]
+_SHOWN_LEVELS = 20  # of nested values in changes.json
 _ROUNDING_PX = 0.5  # tolerance of boxes at the image's edge, the same as when they are read
 
 
@@ -69,7 +70,7 @@ def write_fixed(data: Path, discovered: DiscoveredDataset, out: Path) -> list[Ch
         name = Path(place) if is_coco else Path("annotations", f"{part.split}.json")
         dataset = cached(part)
         if is_coco:
-            tree = json.loads(read_json(part.source))
+            tree = _read(part.source)
         else:
             files = unpack(dataset.names, dataset.name_offsets)
             # Not by msgspec, which refuses names that are not UTF-8.
@@ -78,10 +79,28 @@ def write_fixed(data: Path, discovered: DiscoveredDataset, out: Path) -> list[Ch
             changes += [_fixed_while_reading(fix) for fix in dataset.fixes]
         fixed, file_changes = fix_coco(tree, dataset, discovered.folder if is_coco else None)
         changes += [Change(str(name), *each) for each in file_changes]
-        write_text(out / name, json.dumps(fixed, ensure_ascii=False))
+        write_text(out / name, _written(fixed, part.source))
     listed = json.dumps([asdict(change) for change in changes], indent=1, ensure_ascii=False)
     write_text(out / "changes.json", listed)
     return changes
+
+
+def _read(source: Path) -> Any:
+    try:
+        return json.loads(read_json(source))
+    except RecursionError:
+        raise _nested(source) from None
+
+
+def _written(tree: Record, source: Path) -> str:
+    try:
+        return json.dumps(tree, ensure_ascii=False)
+    except RecursionError:  # what Python reads, it may not write
+        raise _nested(source) from None
+
+
+def _nested(source: Path) -> DataError:
+    return DataError(f"{source}: its lists are nested too deeply to be copied; remove such values")
 
 
 def _plain(encoded: msgspec.Raw) -> Any:
@@ -269,10 +288,12 @@ def _number(value: Any) -> float:
         return math.inf
 
 
-def _to_json(value: Any) -> Any:
-    """Return a value that JSON can express: NaN and infinities become text."""
+def _to_json(value: Any, levels: int = _SHOWN_LEVELS) -> Any:
+    """Return a value that JSON can express: NaN, infinities and what lies deep become text."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
+    if not levels and isinstance(value, dict | list):
+        return "..."
     if isinstance(value, dict):
-        return {key: _to_json(inner) for key, inner in value.items()}
-    return [_to_json(inner) for inner in value] if isinstance(value, list) else value
+        return {key: _to_json(inner, levels - 1) for key, inner in value.items()}
+    return [_to_json(inner, levels - 1) for inner in value] if isinstance(value, list) else value
