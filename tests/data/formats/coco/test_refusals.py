@@ -228,7 +228,7 @@ def test_a_file_that_is_not_a_json_object_is_refused(tmp_path: Path, content: by
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "gbk", "shift_jis"])
 def test_a_file_in_an_encoding_of_a_country_says_how_to_save_it(tmp_path: Path, encoding: str):
-    """Python on Windows writes what it is not told otherwise; such a file is not cut short."""
+    """Windows programs write cp1252 by default; such a file is not called cut short."""
     name = {"gbk": "狗", "shift_jis": "犬"}.get(encoding, "Möwe")
     text = json.dumps(sound(), ensure_ascii=False).replace("dog", name)
     (tmp_path / "set.json").write_text(text, encoding=encoding)
