@@ -91,11 +91,13 @@ def training(model: Detector, window: list[Minibatch], way: type[Criterion]) -> 
     """Return a step on `window`, of micro-batches that are on the GPU."""
     model.train()
     runtime = Distributed(torch.device("cuda"))
+    criterion = way(model.class_loss, MatchCosts(), LossWeights())
     train_step = TrainStep(
         runtime,
         model,
         model,
-        way(model.class_loss, MatchCosts(), LossWeights()),
+        criterion,
+        criterion,
         build_optimizer(model.parameter_groups(), TrainSettings(muon_lr=1e-4)),
         BatchNormStats(model, runtime),
         EMA(model, 0.998),

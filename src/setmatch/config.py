@@ -150,13 +150,20 @@ class DataSettings(Section):
 
 
 class MatchCosts(Section):
-    """Weights of the matching cost: class cost + L1 distance - GIoU (arXiv 2005.12872, eq. 1)."""
+    """Weights of the matching cost: class cost + L1 distance - GIoU (arXiv 2005.12872, eq. 1).
+
+    `quality`, which is no part of it, is subtracted as well.
+    """
 
     class_: NotNegative = Field(
         default=1.0, alias="class", description="Weight of the classification cost."
     )
     l1: NotNegative = Field(default=5.0, description="Weight of the L1 distance of the boxes.")
     giou: NotNegative = Field(default=2.0, description="Weight of the generalized IoU.")
+    quality: NotNegative = Field(
+        default=0.0,
+        description="Weight of the score of the target's class times the fourth power of the IoU.",
+    )
 
 
 class LossWeights(Section):
@@ -303,6 +310,11 @@ class TrainSettings(Section):
         "the state of the best evaluation before, and again after each later one that is no "
         "better than the one before it (D-FINE). Its checkpoint is kept. 1 has no such stage, nor "
         "have runs of `minutes`.",
+    )
+    match_by_quality_from: Fraction = Field(
+        default=1.0,
+        description="Fraction of the run from which on `matching.quality` alone is the matching "
+        "cost, at weight 1 (DEIMv2). 1 keeps the costs of `matching`.",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto",

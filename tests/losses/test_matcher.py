@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torchvision.ops import box_convert, box_iou
 
 from setmatch.config import MatchCosts
 from setmatch.losses.classification import ClassificationLoss, Focal, Softmax, Varifocal
@@ -15,6 +16,7 @@ from setmatch.structures.batch import Target
 from setmatch.structures.outputs import Assignment
 
 CLASS_LOSS, COSTS = Softmax(), MatchCosts()
+NOTHING = {"class": 0, "l1": 0, "giou": 0}
 
 
 def _predictions(layers: int, images: int, queries: int, seed: int = 0, classes: int = 5):
@@ -32,6 +34,30 @@ def _targets(counts: list[int], seed: int = 0, classes: int = 5) -> list[Target]
         )
         for count in counts
     ]
+
+
+@pytest.mark.filterwarnings("ignore:Target. box:UserWarning")  # random ones may reach far out
+@pytest.mark.parametrize("class_loss", [Softmax(), Varifocal()])
+@given(seed=st.integers(0, 1000), weight=st.sampled_from([0.5, 1, 3]))
+def test_quality_is_the_score_times_the_fourth_power_of_the_iou(
+    class_loss: ClassificationLoss, seed: int, weight: float
+):
+    """The matching cost of DEIMv2's last epochs, which pairs of no overlap cannot lower."""
+    logits, boxes = _predictions(2, 2, 4, seed)
+    targets = _targets([3, 2], seed)
+    quality = MatchCosts.model_validate({**NOTHING, "quality": weight})
+    cost = pairwise_cost(logits, boxes, targets, class_loss, quality)
+    probability = logits.softmax(-1) if class_loss == Softmax() else logits.sigmoid()
+    for image, target in enumerate(targets):
+        score = probability[:, image][..., target.classes]
+        first, second = box_convert(boxes[:, image].flatten(0, 1), "cxcywh", "xyxy"), target.cxcywh
+        iou = box_iou(first, box_convert(second, "cxcywh", "xyxy")).view(2, 4, -1)
+        found = cost[:, image, :, : len(target)]
+        assert torch.allclose(found, -weight * score * iou.pow(4), atol=1e-6)
+    both = COSTS.model_copy(update={"quality": weight})
+    summed = pairwise_cost(logits, boxes, targets, class_loss, both)
+    others = pairwise_cost(logits, boxes, targets, class_loss, COSTS)
+    assert torch.allclose(summed, others + cost, atol=1e-5)
 
 
 def test_shuffled_queries_give_the_shuffled_assignment():

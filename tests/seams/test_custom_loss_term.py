@@ -40,7 +40,16 @@ def test_a_custom_term_is_trained_logged_shown_and_drawn(tmp_path, capfd):
     optimizer = build_optimizer(detector.parameter_groups(), recipe.train)
     norms = BatchNormStats(detector, process)
     step = TrainStep(
-        process, detector, detector, criterion, optimizer, norms, None, torch.float32, 1.0
+        process,
+        detector,
+        detector,
+        criterion,
+        criterion,
+        optimizer,
+        norms,
+        None,
+        torch.float32,
+        1.0,
     )
     target = Target(torch.tensor([0]), torch.tensor([[0.5, 0.5, 0.6, 0.2]]))
     images = Minibatch(Batch.from_images([torch.randn(3, 64, 64)] * 2), (target,) * 2, (7, 9))

@@ -60,6 +60,9 @@ class ClassificationLoss(Protocol):
     def num_logits(self, num_classes: int) -> int:
         """Return the number of logits that a class head needs for `num_classes` classes."""
 
+    def probabilities(self, logits: Float[Tensor, "*n C"]) -> Float[Tensor, "*n C"]:
+        """Return the probability of what each logit stands for."""
+
     def cost(
         self, logits: Float[Tensor, "L B Q C"], class_indices: Int[Tensor, "B T"]
     ) -> Float[Tensor, "L B Q T"]:
@@ -93,13 +96,17 @@ class Softmax:
         """Return `num_classes` + 1: the last logit is "no object"."""
         return num_classes + 1
 
+    def probabilities(self, logits: Float[Tensor, "*n C"]) -> Float[Tensor, "*n C"]:
+        """Return probabilities that add up to 1."""
+        return logits.softmax(-1)
+
     def cost(
         self, logits: Float[Tensor, "L B Q C"], class_indices: Int[Tensor, "B T"]
     ) -> Float[Tensor, "L B Q T"]:
         """Return the negative probability of each target's class."""
         layers, _, queries, _ = logits.shape
         index = class_indices[None, :, None, :].expand(layers, -1, queries, -1)
-        return -logits.softmax(-1).gather(-1, index)
+        return -self.probabilities(logits).gather(-1, index)
 
     def loss(
         self, logits: Float[Tensor, "L B Q C"], matches: MatchedQueries, normalizer: LossNormalizer
@@ -124,7 +131,7 @@ class Softmax:
 
     def decode(self, logits: Float[Tensor, "B Q C"]) -> Scores:
         """Return the best class of every query, "no object" excluded."""
-        probability = logits.softmax(-1)
+        probability = self.probabilities(logits)
         score, class_index = probability[..., :-1].max(-1)
         query = torch.arange(logits.shape[1], device=logits.device).expand_as(class_index)
         return Scores(score, class_index, query, no_object_prob=probability[..., -1])
@@ -143,6 +150,10 @@ class Focal:
     def num_logits(self, num_classes: int) -> int:
         """Return `num_classes`: there is no "no object" logit."""
         return num_classes
+
+    def probabilities(self, logits: Float[Tensor, "*n C"]) -> Float[Tensor, "*n C"]:
+        """Return the probability of each class, independent of the others."""
+        return logits.sigmoid()
 
     def cost(
         self, logits: Float[Tensor, "L B Q C"], class_indices: Int[Tensor, "B T"]

@@ -13,10 +13,13 @@ from torch.nn.utils.rnn import pad_sequence
 from setmatch.config import MatchCosts
 from setmatch.errors import ConfigError, short
 from setmatch.losses.classification import ClassificationLoss
-from setmatch.ops.boxes import cxcywh_to_xyxy, generalized_iou
+from setmatch.ops.boxes import cxcywh_to_xyxy, generalized_iou, intersection_over_union
 from setmatch.structures.batch import Target, require_targets
 from setmatch.structures.outputs import Assignment, Predictions
 
+# The later matching cost of DEIMv2's published training: which of a target's queries scores best.
+BY_QUALITY = MatchCosts.model_validate({"class": 0, "l1": 0, "giou": 0, "quality": 1})
+IOU_POWER = 4  # of the quality
 INVALID_COST = 1e6  # replaces a non-finite cost; far above any real one
 
 
@@ -158,5 +161,11 @@ def pairwise_cost(
         pairs = zip(predicted.unbind(-1), target.movedim(-1, 0).contiguous(), strict=True)
         for predicted_coordinate, target_coordinate in pairs:
             cost.add_((predicted_coordinate - target_coordinate).abs_(), alpha=costs.l1)
-        giou = generalized_iou(cxcywh_to_xyxy(predicted), cxcywh_to_xyxy(target))
-        return cost.sub_(giou, alpha=costs.giou)
+        predicted_xyxy, target_xyxy = cxcywh_to_xyxy(predicted), cxcywh_to_xyxy(target)
+        cost.sub_(generalized_iou(predicted_xyxy, target_xyxy), alpha=costs.giou)
+        if costs.quality:
+            of_targets = class_indices[None, :, None].expand_as(cost)
+            score = class_loss.probabilities(logits.float()).gather(-1, of_targets)
+            iou = intersection_over_union(predicted_xyxy, target_xyxy)
+            cost.sub_(score * iou**IOU_POWER, alpha=costs.quality)
+        return cost

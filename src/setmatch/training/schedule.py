@@ -58,6 +58,10 @@ class Schedule(ABC):
         return None
 
     @abstractmethod
+    def matches_by_quality(self, step: int, spent_s: float = 0.0) -> bool:
+        """Return whether `step` matches queries by `matching.quality` alone."""
+
+    @abstractmethod
     def _stage_ends(self, step: int, before_s: float, after_s: float) -> bool:
         """Return whether `step` ends an epoch, or a tenth of a time-based run."""
 
@@ -149,8 +153,16 @@ class EpochSchedule(Schedule):
         """The first step whose images are of an epoch from `return_to_best_at` on."""
         if self.settings.return_to_best_at >= 1:
             return None
-        epoch = math.ceil(self.settings.return_to_best_at * self.settings.num_epochs)
+        return self._first_step(self.settings.return_to_best_at)
+
+    def _first_step(self, fraction: float) -> int:
+        """Return the first step whose images are of an epoch from a fraction of all epochs on."""
+        epoch = math.ceil(fraction * self.settings.num_epochs)
         return math.ceil(epoch * self.images / self.settings.batch_size)
+
+    def matches_by_quality(self, step: int, spent_s: float = 0.0) -> bool:
+        """Return True from the first whole epoch on."""
+        return step >= self._first_step(self.settings.match_by_quality_from)
 
     def progress(self, step: int, spent_s: float) -> float:
         """Return the fraction of steps that are done."""
@@ -198,6 +210,11 @@ class TimeSchedule(Schedule):
     def steps(self) -> int:
         """A number above that of any run: the clock ends it."""
         return ENDLESS
+
+    def matches_by_quality(self, step: int, spent_s: float = 0.0) -> bool:
+        """Return True once that fraction of the time is spent."""
+        start = self.settings.match_by_quality_from
+        return start < 1 and self.progress(step, spent_s) >= start
 
     def progress(self, step: int, spent_s: float) -> float:
         """Return the fraction of the time that is spent."""

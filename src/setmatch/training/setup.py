@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from setmatch.config import ModelSettings, Recipe
+from setmatch.config import MatchCosts, ModelSettings, Recipe
 from setmatch.data.audit.checks import require_kept_boxes, require_trainable
 from setmatch.data.audit.image_size import preprocessing_of, resolve_image_size
 from setmatch.data.audit.num_queries import queries_for
@@ -19,6 +19,7 @@ from setmatch.distributed import Distributed, choose_precision
 from setmatch.errors import ConfigError
 from setmatch.losses.base import Loss
 from setmatch.losses.classification import ClassificationLoss
+from setmatch.losses.matcher import BY_QUALITY
 from setmatch.models import load as weights
 from setmatch.models.detector import Detector
 from setmatch.models.initialize import initialize
@@ -231,14 +232,21 @@ def build_train_step(setup: TrainingSetup, distributed: Distributed) -> TrainSte
     if settings.train_only == "masks":  # only the last layer has masks
         loss_weights = loss_weights.model_copy(update={"auxiliary": False})
 
-    def set_loss(class_loss: ClassificationLoss) -> Loss:
-        return build_criterion(setup.criterion, class_loss, recipe.matching, loss_weights)
+    def loss(costs: MatchCosts) -> Loss:
+        def set_loss(class_loss: ClassificationLoss) -> Loss:
+            return build_criterion(setup.criterion, class_loss, costs, loss_weights)
 
+        if setup.criterion is not None:
+            return set_loss(detector.class_loss)
+        return detector.objective(set_loss)
+
+    matched = loss(recipe.matching)
     return TrainStep(
         distributed,
         detector,
         distributed.wrap(detector),
-        detector.objective(set_loss) if setup.criterion is None else set_loss(detector.class_loss),
+        matched,
+        loss(BY_QUALITY) if settings.match_by_quality_from < 1 else matched,
         build_optimizer(
             detector.parameter_groups(), settings, detector.rate_factors(), detector.undecayed()
         ),

@@ -45,6 +45,7 @@ class TrainStep:
     detector: Detector
     wrapped: nn.Module  # the detector in DistributedDataParallel, if there are several processes
     loss: Loss
+    loss_by_quality: Loss  # the same, of queries that are matched by quality alone
     optimizer: CombinedOptimizer
     batch_norm_stats: BatchNormStats
     ema: EMA | None
@@ -64,16 +65,19 @@ class TrainStep:
         normalizer: LossNormalizer,
         seeds: Sequence[int],
         resolution_scale: float = 1.0,
+        by_quality: bool = False,
     ) -> StepResult:
         """Take one step on the micro-batches of `window`.
 
         `normalizer` counts the window over all processes. `seeds`, one for each micro-batch, seed
-        everything random in the model. Images are resized by `resolution_scale`. After a loss or
+        everything random in the model. Images are resized by `resolution_scale`. Queries are
+        matched `by_quality` alone, or by the costs of the recipe. After a loss or
         gradient that is not finite, nothing changes: no weight, moment, statistic or EMA. Neither
         does anything, in one process, when memory does not suffice, which raises torch's error.
         """
         self.batch_norm_stats.snapshot()
         device = self.distributed.device
+        loss = self.loss_by_quality if by_quality else self.loss
         normalizer = LossNormalizer(normalizer.counts.to(device, non_blocking=True))
         parts: list[dict[str, Tensor]] = []
         with self._undone_without_memory():
@@ -82,7 +86,7 @@ class TrainStep:
                 torch.manual_seed(seed)
                 with no_sync(self.wrapped, skip=not is_last):
                     resized = downscale(minibatch.to(device), resolution_scale)
-                    parts.append(self._backward(resized, normalizer))
+                    parts.append(self._backward(resized, loss, normalizer))
         with explain_oom(len(window[0].targets)):  # weights may have changed: nothing to repeat
             norm, finite = apply_gradients(self.optimizer, self.clip_norm)
         self.batch_norm_stats.commit(finite)
@@ -103,7 +107,7 @@ class TrainStep:
         normalizer = LossNormalizer.of(minibatch.targets, self.detector.num_queries)
         try:
             with torch.random.fork_rng(devices=[]):
-                self._backward(minibatch, normalizer)
+                self._backward(minibatch, self.loss, normalizer)
         finally:
             self._forget()
 
@@ -126,7 +130,9 @@ class TrainStep:
                 self._forget()
             raise
 
-    def _backward(self, minibatch: Minibatch, normalizer: LossNormalizer) -> dict[str, Tensor]:
+    def _backward(
+        self, minibatch: Minibatch, loss: Loss, normalizer: LossNormalizer
+    ) -> dict[str, Tensor]:
         """Add the gradients of a micro-batch and return its loss terms."""
         device_type, precision = self.distributed.device.type, self.precision
         with (
@@ -134,7 +140,7 @@ class TrainStep:
             explain_single_value(minibatch.batch),
         ):
             outputs = self.wrapped(minibatch.batch, minibatch.targets)
-        losses = self.loss(outputs, minibatch.targets, normalizer)
+        losses = loss(outputs, minibatch.targets, normalizer)
         # DDP averages gradients over processes, but the loss is a sum: scale by their number. A
         # loss that is not finite makes all gradients NaN, so that every process skips the step,
         # even if the backward pass would have hidden it.

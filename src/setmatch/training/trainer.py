@@ -155,8 +155,9 @@ class Trainer:
             for micro_batch in range(rank, len(parts) * world, world)
         ]
         scale = self.schedule.resolution_scale(step, self.spent_s)
+        by_quality = self.schedule.matches_by_quality(step, self.spent_s)
         try:
-            return self.train_step.step(parts, normalizer, seeds, scale)
+            return self.train_step.step(parts, normalizer, seeds, scale, by_quality)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error) or world > 1 or self.images_at_once == 1:
                 raise
