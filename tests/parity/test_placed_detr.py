@@ -10,27 +10,22 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import setmatch
-from setmatch.config import LossWeights, MatchCosts
-from setmatch.losses.criterion import Criterion
 from setmatch.models.weights.coco_classes import COCO_CLASSES
 from thorough import usually
 
 from .comparison import (
     assert_every_layer_predicts_the_same,
     assert_refused,
-    gradient_norm,
     millions_of_parameters,
     predictions_of,
     random_pixels,
     replace_hub,
-    whole_images,
 )
-from .random_targets import random_targets
-from .small_placed_detr import CASES, every_layer, read_every_layer, small_placed_detr
+from .set_losses import assert_losses_of_placed_queries_agree
+from .small_placed_detr import CASES, every_layer, small_placed_detr
 
 USUAL = ("conditional", "dab", "dab_patterns")
 SQUARE, WIDE = (64, 64), (64, 96)
-NAMES = {"class": "loss_ce", "l1": "loss_bbox", "giou": "loss_giou"}
 
 
 @pytest.mark.parametrize(
@@ -51,43 +46,7 @@ def test_every_decoder_layer_predicts_what_transformers_does(case: str, tmp_path
 def test_every_loss_and_its_gradients(case: str, tmp_path: Path):
     reference = small_placed_detr(case)
     reference.save_pretrained(tmp_path)
-    model = setmatch.load(tmp_path).train()
-    reference.train()
-    reference.config.auxiliary_loss = False  # its graph is the published one without
-    for name, parameter in reference.model.backbone.named_parameters():
-        parameter.requires_grad_("layer" in name and "layer1" not in name)  # as its authors do
-    pixels = random_pixels(WIDE, 2, torch.float32)
-    targets = random_targets((3, 2), classes=7)
-    labels = [{"class_labels": t.classes, "boxes": t.cxcywh} for t in targets]
-    logits, boxes, _ = read_every_layer(reference, pixels)
-    reference.config.auxiliary_loss = True
-    expected, theirs, _ = reference.loss_function(
-        logits[-1], labels, "cpu", boxes[-1], reference.config, logits, boxes
-    )
-    costs = MatchCosts.model_validate({"class": 2})
-    groups = model(whole_images(pixels), targets)
-    losses = Criterion(model.class_loss, costs, LossWeights())(groups, targets)
-    (ours,) = (group.terms for group in losses.groups)
-    layers = len(ours["class"])
-    for layer in range(layers):
-        ending = "" if layer == layers - 1 else f"_{layer}"
-        for name, their_name in NAMES.items():
-            value = theirs[their_name + ending].item()
-            assert ours[name][layer].item() == pytest.approx(value, rel=1e-4)
-    assert losses.total.item() == pytest.approx(expected.item(), rel=1e-4)
-    losses.total.backward()
-    expected.backward()
-    hub = reference.model
-    parts = (
-        (model, reference),
-        (model.backbone, hub.backbone),
-        (model.encoder, hub.encoder),
-        (model.decoder.layers, hub.decoder.layers),
-        (model.decoder.scale, hub.decoder.query_scale),
-        (model.decoder.box_step, reference.bbox_predictor),
-    )
-    for our_part, their_part in parts:
-        assert gradient_norm(our_part) == pytest.approx(gradient_norm(their_part), rel=1e-3)
+    assert_losses_of_placed_queries_agree(setmatch.load(tmp_path), reference, (3, 2), WIDE)
 
 
 # How the authors' codes name what transformers has on the hub, in order.

@@ -11,7 +11,7 @@ from transformers.models.deimv2 import modeling_deimv2
 import setmatch
 from thorough import usually
 
-from .. import distribution_losses, group_losses, rtdetr_losses
+from .. import distribution_losses, group_losses, rtdetr_losses, set_losses
 from .families import FAMILIES
 
 SEEDS = range(4)
@@ -33,7 +33,8 @@ def _trainable(family: str, draw: Random) -> tuple[Any, tuple[int, int]]:
         _, model = drawn.settings
         if model["decoder_layers"] > 1 and model.get("num_denoising", 1):
             model |= DEIM_LOSS if family == "deimv2" else {}
-            model |= {"num_queries": 4, "freeze_backbone_batch_norms": True}
+            model |= {"num_queries": 4, "two_stage_num_proposals": 4}
+            model["freeze_backbone_batch_norms"] = True
             reference = FAMILIES[family].build(drawn)
             return reference, FAMILIES[family].size(draw, reference.config)
 
@@ -52,6 +53,21 @@ def test_losses_of_query_groups(case: str, tmp_path: Path):
     model = setmatch.load(tmp_path)
     counts = draw.choice(COUNTS)
     group_losses.assert_losses_and_gradients_agree(model, reference, counts, size_px)
+
+
+@pytest.mark.parametrize("case", _cases("conditional", "dab", "deformable"))
+def test_losses_of_models_on_resnet(case: str, tmp_path: Path):
+    family, _ = case.split()
+    draw = Random(f"losses {case}")
+    reference, size_px = _trainable(family, draw)
+    reference.save_pretrained(tmp_path)
+    model = setmatch.load(tmp_path)
+    compare = (
+        set_losses.assert_losses_of_deformable_detr_agree
+        if family == "deformable"
+        else set_losses.assert_losses_of_placed_queries_agree
+    )
+    compare(model, reference, draw.choice(COUNTS), size_px)
 
 
 @pytest.mark.parametrize("case", _cases("rtdetr", "rtdetr_v2"))
