@@ -83,7 +83,8 @@ class Detector(nn.Module):
         if weight.is_floating_point() and weight.dtype != pixels.dtype and not is_cast:
             raise ConfigError(
                 f"the images are {_name_of(pixels.dtype)}, and the weights of the model "
-                f"{_name_of(weight.dtype)}; convert the images, or compute under torch.autocast"
+                f"{_name_of(weight.dtype)}; call model.float(), convert the images, or compute "
+                "under torch.autocast"
             )
 
     def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> tuple[PredictionGroup, ...]:
