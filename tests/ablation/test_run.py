@@ -65,6 +65,7 @@ def record_trainings(monkeypatch):
     return started
 
 
+@pytest.mark.thorough
 def test_every_arm_of_every_study_is_a_valid_recipe(tmp_path):
     """Equal recipes share their runs."""
     every = AblationRun(tmp_path, tuple(STUDIES.values()), load_recipe("ablation"), 1)

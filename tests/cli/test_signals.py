@@ -51,7 +51,6 @@ PLACES = {
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 CASES = list(product(PLACES, CODES))
 USUAL = (
-    ("replaces", signal.SIGTERM),
     ("catches everything", signal.SIGINT),
     ("is in a slow destructor", signal.SIGTERM),
 )

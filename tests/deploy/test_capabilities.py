@@ -143,7 +143,7 @@ def assert_same(capability: str, file: Path, place: Path) -> None:
 CASES = list(product(CAPABILITIES, ENGINES))
 
 
-USUAL = (("server", "onnxruntime"), ("tracks", "openvino"))
+USUAL = (("server", "onnxruntime"), ("image", "openvino"))
 
 
 @pytest.mark.parametrize("case", usually(CASES, *USUAL), ids=" by ".join)

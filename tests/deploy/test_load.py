@@ -200,7 +200,9 @@ def times(monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float]) -> list[in
     ("seconds", "kind"),
     [
         ({"eager": 3, "onnxruntime": 2, "openvino": 1}, OpenVinoEngine),
-        ({"eager": 1, "onnxruntime": 2, "openvino": 3}, Detector),
+        pytest.param(
+            {"eager": 1, "onnxruntime": 2, "openvino": 3}, Detector, marks=pytest.mark.thorough
+        ),
     ],
 )
 def test_auto_is_the_fastest_engine_and_is_measured_once(
@@ -212,6 +214,7 @@ def test_auto_is_the_fastest_engine_and_is_measured_once(
     assert measured == [3]
 
 
+@pytest.mark.thorough
 def test_auto_leaves_out_what_is_not_installed_or_differs(
     builders: dict[str, Builder],
     fixed: OnnxGraph,
@@ -306,6 +309,7 @@ def test_what_cannot_be_run_by_an_engine_is_refused(scenes_onnx: Path):
     assert isinstance(sm.load(scenes_onnx, engine="auto"), OnnxRuntimeEngine)
 
 
+@pytest.mark.thorough
 def test_commands_take_an_engine(
     builders: dict[str, Builder], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

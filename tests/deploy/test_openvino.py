@@ -108,6 +108,7 @@ def test_both_files_are_written_verified_and_described(
         engine.predict(Batch.from_images([torch.zeros(3, 64, 64)]))
 
 
+@pytest.mark.thorough
 def test_a_wrong_model_is_refused_and_nothing_is_changed(
     scenes_n: Detector,
     fixed: OnnxGraph,
@@ -209,6 +210,7 @@ def test_without_the_library_the_extra_is_named(
         export(scenes_n, tmp_path / "new.xml")
 
 
+@pytest.mark.thorough
 def test_the_command_line_predicts_and_compares(fixed_xml: Path, tmp_path: Path):
     Image.fromarray(scene((1, 0), 200).pixels).save(tmp_path / "a.png")
     arguments = [str(fixed_xml), str(tmp_path / "a.png"), "--out", str(tmp_path / "out")]
@@ -218,6 +220,7 @@ def test_the_command_line_predicts_and_compares(fixed_xml: Path, tmp_path: Path)
     assert main(["compare", str(fixed_xml), "scenes_n", "--rounds", "1", "--batch-size", "1"]) == 0
 
 
+@pytest.mark.thorough
 def test_threads_share_an_engine(fixed_xml: Path):
     """Every thread gets the predictions for its own image."""
     from concurrent.futures import ThreadPoolExecutor
@@ -247,6 +250,7 @@ def test_signals_are_handled_after_another_thread_closed_an_engine(fixed_xml: Pa
     assert child.exitcode == 7
 
 
+@pytest.mark.thorough
 def test_a_model_of_any_size_is_the_model(scenes_n: Detector, scenes_xml: Path):
     """At an odd size, every detection of each batch is found again, after a tiny image, too."""
     engine = OpenVinoEngine(scenes_xml)

@@ -100,6 +100,7 @@ def test_without_nncf_the_extra_is_named(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.thorough
 def test_a_page_in_int8_is_small(
     scenes_onnx: Path, data: Path, tmp_path: Path, monkeypatch, capsys
 ):

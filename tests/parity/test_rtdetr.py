@@ -216,6 +216,7 @@ def test_transformers_gets_the_layers_that_predict(tmp_path: Path):
     assert len(model.train()(whole_images(pixels), [NOTHING])[0].predictions.logits) == 3
 
 
+@pytest.mark.thorough
 def test_the_published_m_model_runs_three_layers(tmp_path: Path):
     """The authors' file does not say so; its sizes do."""
     arguments = {"stem": 4, "stage_out": (8, 12, 16, 20), "stage_blocks": (1, 1, 1, 1)}

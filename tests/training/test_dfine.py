@@ -31,6 +31,7 @@ def test_thirty_steps_from_random_weights_lower_the_loss(data, tmp_path):
     assert_thirty_steps_lowered_the_loss(run_small(data, tmp_path / "run", RECIPE), terms)
 
 
+@pytest.mark.thorough
 def test_a_resumed_run_ends_bit_equal(data, tmp_path):
     assert_resumed_is_bit_equal(data, tmp_path, RECIPE, epochs=4)
 

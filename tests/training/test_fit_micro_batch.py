@@ -149,6 +149,7 @@ def test_a_number_is_never_tried(data, tmp_path, machine):
     assert rehearsed == []
 
 
+@pytest.mark.thorough
 def test_a_resumed_run_keeps_its_number_on_a_larger_machine(data, tmp_path, machine, monkeypatch):
     """Though the recipe that is named again says auto; the result is the same."""
     machine(40_000_000)

@@ -22,7 +22,6 @@ from setmatch.models.registry import build
 from setmatch.structures.metadata import Categories, ModelCard
 from setmatch.training.freeze import NORMS, freeze, train_mode
 from setmatch.training.train import train
-from thorough import usually
 
 NORM = ("model.preset=tiny_norm",)
 
@@ -61,7 +60,8 @@ def test_frozen_weights_stay_and_their_norms_follow_the_images(trained, tmp_path
     assert len(moments) == len(learned)
 
 
-@pytest.mark.parametrize("freeze", usually(["backbone", "encoder"], "backbone"))
+@pytest.mark.thorough
+@pytest.mark.parametrize("freeze", ["backbone", "encoder"])
 def test_a_run_with_frozen_parts_resumes_exactly(trained, tmp_path, freeze):
     data, first = trained
     whole = _tune(data, first, tmp_path / "whole", freeze=freeze)

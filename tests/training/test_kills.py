@@ -84,7 +84,10 @@ def test_a_run_killed_at_any_moment_resumes_bit_equal(scenes, uninterrupted, tmp
 
 @pytest.mark.promise(3)
 @pytest.mark.parametrize("seed", points(1, 20))
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.thorough)],
+)
 def test_a_signal_at_any_moment_loses_no_step(scenes, uninterrupted, tmp_path, number, code, seed):
     """The documented exit code, a checkpoint of every step that was logged, the same end."""
     whole, took_s = uninterrupted[1]

@@ -12,7 +12,6 @@ from setmatch.training.last_stage import LastStage, last_stage_of
 from setmatch.training.schedule import make_schedule
 from setmatch.training.step import TrainStep
 from setmatch.training.trainer import Trainer
-from thorough import usually
 
 # Ten images and batches of four: evaluations after 3, 5, 8, 10 and 13 steps.
 SETTINGS = ("train.epochs=5", "train.return_to_best_at=0.4")
@@ -127,7 +126,8 @@ def test_weights_averages_and_moments_return(whole):
     assert [at for at, is_same in enumerate(same) if is_same] == [3, *RETURNS]
 
 
-@pytest.mark.parametrize("step", usually([4, 5, 6, 9, 10, 11], 10))
+@pytest.mark.thorough
+@pytest.mark.parametrize("step", [4, 5, 6, 9, 10, 11])
 def test_a_crash_around_a_return_changes_nothing(scenes, whole, tmp_path, monkeypatch, step):
     with monkeypatch.context() as patch:
         crash_before(step, patch)

@@ -43,6 +43,7 @@ def test_each_step_uses_the_image_size_of_its_third_of_the_run(tmp_path: Path, m
     assert shares == pytest.approx([1, 0.5 + 0.5 / 3.6, 0.5 + 0.5 / 1.2, 1])
 
 
+@pytest.mark.thorough
 def test_a_model_with_masks_is_timed_with_masks(tmp_path: Path, monkeypatch):
     seen = []
     learn = TrainStep.step

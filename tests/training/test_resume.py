@@ -60,7 +60,8 @@ def test_a_run_resumes_at_any_of_ten_points(data, longer, tmp_path, monkeypatch,
     assert_bit_equal(tmp_path / "run", longer)
 
 
-@pytest.mark.parametrize("kind", usually(["val", "watch"], "val"))
+@pytest.mark.thorough
+@pytest.mark.parametrize("kind", ["val", "watch"])
 def test_a_crash_between_an_evaluation_and_its_warning_loses_neither(tmp_path, monkeypatch, kind):
     """Whichever row was written last, the other one follows."""
     data = tiny_runs.write_data(tmp_path / "data", splits=("train", "val"))
@@ -97,6 +98,7 @@ def test_the_number_of_workers_may_change_on_resume(data, whole, tmp_path, monke
     assert_bit_equal(tmp_path / "run", whole)
 
 
+@pytest.mark.thorough
 @pytest.mark.promise(5)
 def test_a_run_on_tiles_resumes_in_mid_epoch(data, whole, tmp_path, monkeypatch):
     """Bit-equal after a crash at step 4, of 2.5 steps an epoch, on another number of workers."""

@@ -93,7 +93,7 @@ def test_one_command_trains_boxes_then_masks_on_the_frozen_detector(whole):
     assert "mask" not in log_rows(whole / "boxes")[0]
 
 
-@pytest.mark.parametrize("step", usually([0, 1, 2, 5], 1, 2))
+@pytest.mark.parametrize("step", usually([0, 1, 2, 5], 2))
 def test_a_crash_in_either_stage_changes_nothing(scenes, whole, tmp_path, monkeypatch, step):
     """Steps 0 and 1 train boxes, 2 to 5 masks; `resume` alone is enough."""
     with monkeypatch.context() as patch:

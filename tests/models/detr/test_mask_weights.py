@@ -58,6 +58,7 @@ def test_the_original_layout_round_trips(model, tmp_path: Path):
     _assert_same(setmatch.load(tmp_path / "model.pth"), model)
 
 
+@pytest.mark.thorough
 def test_a_model_survives_all_layouts_in_turn(model, tmp_path: Path):
     """Ours, original, transformers, original, ours."""
     save(model, tmp_path / "ours")

@@ -89,6 +89,7 @@ def test_boxes_are_in_pixels_of_the_original_image(ours: Detector):
     assert torch.allclose(detected.xyxy_px * torch.tensor([3.0, 2, 3, 2]), twice.xyxy_px, atol=1e-3)
 
 
+@pytest.mark.thorough
 def test_a_saved_baseline_loads_unchanged(tmp_path, ours: Detector):
     """Anchors included, although it is built on the meta device."""
     save(ours, tmp_path)

@@ -75,6 +75,7 @@ def test_metrics_that_may_be_the_runs_own_stay(
     assert Run(tmp_path).best == metrics
 
 
+@pytest.mark.thorough
 def test_a_resumed_run_ends_with_its_own_best_weights(tmp_path: Path):
     """Not with those of a run of better metrics whose folder was copied over its own."""
     scenes = tiny_runs.write_data(tmp_path / "data", splits=("train", "val"))

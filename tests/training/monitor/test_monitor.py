@@ -184,6 +184,7 @@ def test_a_learning_rate_too_high_for_loaded_weights_is_detected(data, healthy, 
     assert warnings_of(run_quick(data, tmp_path / "fine", *LOW_RATE, weights=healthy.folder)) == {}
 
 
+@pytest.mark.thorough
 def test_a_resumed_run_shows_its_warnings_again_and_logs_none_twice(data, tmp_path, capfd):
     run_quick(data, tmp_path / "run", "train.epochs=2")
     capfd.readouterr()
@@ -201,6 +202,7 @@ def resume_quick(data, out):
     return train(data, out=out, overrides=["train.epochs=4"], resume=True, allow_changes=True)
 
 
+@pytest.mark.thorough
 def test_the_flip_rate_compares_with_the_evaluation_before_an_interruption(data, tmp_path):
     few = (*PUBLISHED, "train.epochs=2", "train.evaluate_every=1")
     run = run_quick(data, tmp_path / "run", *few)
