@@ -4,12 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from setmatch.data.dataset import AnnotationFix
+from setmatch.data.formats.layout import files_in
 from setmatch.errors import DataError, quoted, short
 from setmatch.files.reading import read_text
 from setmatch.structures.metadata import Categories
 
 _INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff"  # spaces of no width, which strip() keeps
-NAME_FILES = ("classes.txt", "labels.txt", "obj.names", "classes.names")
+# In small letters. Tools write these beside the labels, or above them.
+NAME_FILES = (
+    *("classes.txt", "labels.txt", "obj.names", "classes.names", "names.txt"),
+    *("predefined_classes.txt", "_darknet.labels"),
+)
 
 
 def clean_name(name: str) -> str:
@@ -21,13 +26,19 @@ def clean_name(name: str) -> str:
     return name if cleaned == name else clean_name(cleaned)
 
 
+def is_list_of_names(name: str) -> bool:
+    """Return whether a file of this name lists class names."""
+    return name.lower() in NAME_FILES
+
+
 def read_names(folder: Path) -> list[str] | None:
     """Return the class names in a folder's classes.txt; None where there is no such file.
 
     Of several such files the longest counts, if the others are its beginning. Raises DataError
     where they are not, and as `names_in` does.
     """
-    files = [folder / name for name in NAME_FILES if (folder / name).is_file()]
+    suffixes = {Path(name).suffix for name in NAME_FILES}
+    files = [folder / name for name in files_in(folder, suffixes) if is_list_of_names(name)]
     return longest_list([(str(file), names) for file in files if (names := names_in(file))])
 
 

@@ -75,7 +75,7 @@ def test_class_names_may_be_numbered_in_any_notation(tmp_path, names, count, enc
 @pytest.mark.parametrize(
     "names",
     [
-        *("{0: cat, '0': dog}", "{1: cat, 2: dog}", "{'1': cat, '2': dog}", "{0: cat, 2: dog}"),
+        *("{0: cat, '0': dog}", "{1: cat, 3: dog}", "{1: cat, '1': dog}", "{0: cat, 2: dog}"),
         *("{a: cat, b: dog}", "{'-1': cat, '0': dog}", "{'0.0': cat, '1.0': dog}", "{'١': cat}"),
     ],
 )
@@ -84,3 +84,40 @@ def test_other_numbers_of_classes_are_refused(tmp_path: Path, names: str):
     (root / "data.yaml").write_text(f"train: images/train\nval: images/train\nnames: {names}\n")
     with pytest.raises(DataError, match=r"'names' has the keys .*; they should be 0, 1, 2"):
         open_dataset(root, "train")
+
+
+@pytest.mark.parametrize("names", ["{1: cat, 2: dog}", "{2: dog, 1: cat}", "{'1': cat, '2': dog}"])
+def test_classes_numbered_from_one_are_read_where_the_yaml_says_so(tmp_path: Path, names: str):
+    root = write_yolo(tmp_path, "images/train", "2 0.5 0.5 0.25 0.5")
+    (root / "data.yaml").write_text(f"train: images/train\nval: images/train\nnames: {names}\n")
+    dataset = open_dataset(root, "train")
+    assert dataset.categories.names == ("cat", "dog")
+    assert set(dataset.class_indices.tolist()) == {1}
+    assert "classes not numbered from 0: read by their names" in dataset.fix_counts
+    for label in (root / "labels" / "train").iterdir():
+        label.write_text("0 0.5 0.5 0.25 0.5")
+    with pytest.raises(DataError, match=r"class 0, but only 2 classes have names \(1 to 2\)"):
+        open_dataset(root, "train")
+
+
+@pytest.mark.parametrize("yaml", ["names: [cat, dog]", "names: {0: cat, 1: dog}", ""])
+@pytest.mark.parametrize(
+    ("rows", "asks"),
+    [
+        (["1 0.5 0.5 0.2 0.2", "2 0.5 0.5 0.2 0.2"], True),
+        (["2 0.5 0.5 0.2 0.2", "1 0.2 0.2 0.4 0.2 0.4 0.4"], True),
+        (["0 0.5 0.5 0.2 0.2", "2 0.5 0.5 0.2 0.2"], False),
+        (["1 0.5 0.5 0.2 0.2", "3 0.5 0.5 0.2 0.2"], False),
+    ],
+)
+def test_labels_that_may_count_from_one_are_asked_about(
+    tmp_path: Path, yaml: str, rows: list[str], asks: bool
+):
+    """Never shifted in silence: a name may lack just as well."""
+    root = write_yolo(tmp_path, "images/train", "\n".join(rows))
+    (root / "classes.txt").write_text("cat\ndog\n")
+    if yaml:
+        (root / "data.yaml").write_text(f"train: images/train\nval: images/train\n{yaml}\n")
+    with pytest.raises(DataError, match="only 2 classes have names") as error:
+        open_dataset(root, "train")
+    assert ("names: {1: 'cat', 2: 'dog'}" in str(error.value)) is asks

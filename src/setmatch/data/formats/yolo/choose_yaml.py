@@ -70,7 +70,9 @@ def _rank(config: DataYaml) -> tuple[bool, int]:
 
 
 def _says_the_same(one: DataYaml, other: DataYaml) -> bool:
-    if one.names != other.names or one.splits.keys() != other.splits.keys():
+    if (one.names, one.first_class) != (other.names, other.first_class):
+        return False
+    if one.splits.keys() != other.splits.keys():
         return False
     return all(
         isinstance(other.splits[split], DataError)
@@ -81,7 +83,8 @@ def _says_the_same(one: DataYaml, other: DataYaml) -> bool:
 
 
 def _several(one: DataYaml, other: DataYaml) -> DataError:
-    differ = "classes" if one.names != other.names else "folders"
+    same = (one.names, one.first_class) == (other.names, other.first_class)
+    differ = "folders" if same else "classes"
     return DataError(
         f"{one.file} and {other.file} name different {differ} for the same data; name the right "
         f"one, as in `setmatch audit {shlex.quote(str(one.file))}`, or call it data.yaml"

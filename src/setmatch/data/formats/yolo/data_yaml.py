@@ -35,6 +35,7 @@ class DataYaml:
     splits: dict[str, tuple[Path, ...] | DataError]  # folders of images, or lists of image files
     keypoints: tuple[int, int] | None = None  # kpt_shape: how many, and the numbers of each
     moved: tuple[str, ...] = ()
+    first_class: int = 0  # 1 where the file numbers its classes so: names: {1: cat, 2: dog}
 
     @property
     def found(self) -> int:
@@ -86,6 +87,7 @@ def read_data_yaml(file: Path, root: Path | None = None) -> DataYaml:
         splits,
         _keypoints(file, tree.get("kpt_shape")),
         tuple(places.moved),
+        _first_class(tree["names"]),
     )
 
 
@@ -187,12 +189,15 @@ def _names(places: _Places, tree: dict[Any, Any]) -> list[str]:
         names = names_in(places.find("names", str(names)))
     if isinstance(names, dict):
         keys = list(map(_whole, names))
-        if sorted(keys, key=str) != sorted(range(len(keys)), key=str):
+        first = _first_class(names)
+        numbers = range(first, first + len(keys))
+        if sorted(keys, key=str) != sorted(numbers, key=str):
             raise DataError(
-                f"{file}: 'names' has the keys {short(keys)}; they should be 0, 1, 2, ..."
+                f"{file}: 'names' has the keys {short(keys)}; they should be 0, 1, 2, ..., or 1, "
+                "2, 3, ... where the labels count from 1"
             )
         by_key = dict(zip(keys, names.values(), strict=True))
-        names = [by_key[class_index] for class_index in range(len(keys))]
+        names = [by_key[number] for number in numbers]
     if not isinstance(names, list) or not names:
         raise DataError(f"{file}: 'names' is {short(names)}; it should be a list of class names")
     # YAML reads the name 7 as a number, which is harmless, but the name no as False.
@@ -208,6 +213,12 @@ def _names(places: _Places, tree: dict[Any, Any]) -> list[str]:
             f"{file}: 'nc' is {short(tree['nc'])}, but 'names' has {len(names)}; make them agree"
         )
     return names
+
+
+def _first_class(names: Any) -> int:
+    """Return the lowest number that names give to a class, if it is 1; 0 for all others."""
+    keys = set(map(_whole, names)) if isinstance(names, dict) else set()
+    return int(1 in keys and 0 not in keys)
 
 
 def _whole(value: Any) -> Any:

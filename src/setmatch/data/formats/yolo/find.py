@@ -19,11 +19,11 @@ from setmatch.data.formats.written_paths import written_parts
 from setmatch.data.formats.yolo.choose_yaml import choose_yaml
 from setmatch.data.formats.yolo.data_yaml import SUFFIXES as YAML_SUFFIXES
 from setmatch.data.formats.yolo.data_yaml import DataYaml, read_data_yaml
-from setmatch.data.formats.yolo.label_files import (
-    LABEL_FOLDERS,
+from setmatch.data.formats.yolo.label_files import labels_of, note_other_names
+from setmatch.data.formats.yolo.label_places import (
+    has_labels,
     label_folder,
-    labels_of,
-    note_other_names,
+    require_one_owner,
 )
 from setmatch.data.formats.yolo.read import read_yolo
 from setmatch.data.images.image_paths import SUFFIXES
@@ -31,7 +31,7 @@ from setmatch.data.splits import canonical
 from setmatch.errors import DataError, quoted
 from setmatch.files.reading import read_bytes, read_text
 
-_IMAGE_FOLDERS = ("images", "image", "imgs", "img")  # in small letters
+_IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")  # in small letters
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class YoloSplit:
     name_folders: tuple[Path, ...] = ()  # folders that may hold a classes.txt
     moved: tuple[str, ...] = ()  # paths of a data.yaml that are elsewhere than written
     keypoints: tuple[int, int] | None = None  # kpt_shape of a data.yaml
+    first_class: int = 0  # number of the first class in the labels
 
 
 def find_yolo(path: Path) -> dict[str, SplitSource]:
@@ -78,9 +79,15 @@ def read_split(split: SplitSource) -> DetectionDataset:
         value = f"{len(here.moved)} paths of the YAML file, the first {here.moved[0]}"
         description = "folder's path of another place: found by its last parts"
         fixes.append(AnnotationFix.of_many(value, description))
+    if here.first_class:
+        value = f"classes numbered from {here.first_class}, as the YAML file has them"
+        fixes.append(
+            AnnotationFix.of_many(value, "classes not numbered from 0: read by their names")
+        )
     found = _images(here.sources, root, split.split)
     images = found.paths
     label_folders = {folder: label_folder(folder, root) for folder in {i.parent for i in images}}
+    require_one_owner(label_folders, root)
     by_folder: dict[Path, list[str]] = {folder: [] for folder in label_folders}
     for image in images:
         by_folder[image.parent].append(image.name)
@@ -98,7 +105,15 @@ def read_split(split: SplitSource) -> DetectionDataset:
     names = here.names or _names_in(here.name_folders)
     fixes += _unread_names(here)
     dataset = read_yolo(
-        split.source, images, labels, names, found.absent, found.advice, here.keypoints, split.boxes
+        split.source,
+        images,
+        labels,
+        names,
+        found.absent,
+        found.advice,
+        here.keypoints,
+        split.boxes,
+        here.first_class,
     )
     return replace(
         dataset,
@@ -115,7 +130,14 @@ def _from_data_yaml(config: DataYaml, notes: tuple[str, ...] = ()) -> dict[str, 
             found[split] = SplitSource("yolo", split, here, (file,), details=sources, notes=notes)
         else:
             folders = _name_folders(here, sources, config.root)
-            details = YoloSplit(sources, config.names, folders, config.moved, config.keypoints)
+            details = YoloSplit(
+                sources,
+                config.names,
+                folders,
+                config.moved,
+                config.keypoints,
+                config.first_class,
+            )
             source = _split_source(here, split, details, config.root, notes)
             found[split] = replace(source, files=(file, *source.files))
     return found
@@ -211,19 +233,20 @@ def _from_folders(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
     And sentences on the folders that are not taken.
     """
     images = next(iter(folders_named(folder, _IMAGE_FOLDERS)), folder / "images")
+    if not folders_of_splits(images):  # images/images/, as zip programs make it
+        images = next(iter(folders_named(images, _IMAGE_FOLDERS)), images)
     inside = [
-        (split, place)
-        for split, place in folders_of_splits(images)
-        if (labels := label_folder(place, folder)) != place and files_in(labels, [".txt"])
+        (split, place) for split, place in folders_of_splits(images) if _have_labels(place, folder)
     ]
     beside = [
-        (split, place / "images" if files_in(place / "labels", [".txt"]) else place)
-        for split, place in folders_of_splits(folder)
-        if files_in(place / "labels", [".txt"]) or _has_labels(place, folder)
+        (split, place)
+        for split, around in folders_of_splits(folder)
+        for place in [*folders_named(around, _IMAGE_FOLDERS), around][:1]
+        if _have_labels(place, folder) and _has_images(place, folder)
     ]
     if inside or beside:
         return _fullest(folder, inside, beside)
-    if images.is_dir() and _has_labels_below(images, folder):
+    if images.is_dir() and _have_labels(images, folder):
         return _image_lists(folder) or {WHOLE: images}, ()
     return _image_lists(folder) or {WHOLE: folder} if _has_labeled_images(folder) else {}, ()
 
@@ -258,7 +281,7 @@ def _image_lists(folder: Path) -> dict[str, Path]:
     """Return the text files that are named after splits and list images."""
     found: dict[str, Path] = {}
     for name in files_in(folder, [".txt"]):
-        split = canonical(Path(name).stem)
+        split = canonical(Path(name).stem.removeprefix("autosplit_"))  # as Ultralytics names them
         if split is None:
             continue
         lines = _listed(folder / name)[:1]
@@ -268,21 +291,18 @@ def _image_lists(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _has_labels_below(images: Path, root: Path) -> bool:
-    """Return whether a folder of labels beside `images` has labels, there or in a folder in it."""
-    beside = folders_named(images.parent, LABEL_FOLDERS)
-    return bool(beside) and any(
-        (labels := label_folder(place, root)) != place and files_in(labels, [".txt"])
+def _have_labels(images: Path, root: Path) -> bool:
+    """Return whether a folder of images, or one in it, has labels: beside them or elsewhere."""
+    return any(
+        has_labels(labels)
+        if (labels := label_folder(place, root)) != place
+        else _has_labeled_images(place)
         for place in folders_below(images, root)
     )
 
 
-def _has_labels(folder: Path, root: Path) -> bool:
-    """Return whether a folder has images, and labels beside them or in a folder of labels."""
-    labels = label_folder(folder, root)
-    if labels == folder:
-        return _has_labeled_images(folder)
-    return bool(files_in(labels, [".txt"]) and files_in(folder, SUFFIXES))
+def _has_images(folder: Path, root: Path) -> bool:
+    return any(files_in(place, SUFFIXES) for place in folders_below(folder, root))
 
 
 def _has_labeled_images(folder: Path) -> bool:

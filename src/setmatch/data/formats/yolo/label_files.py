@@ -1,44 +1,12 @@
-"""Which folder has the labels of a folder of images, and which text file is which image's."""
+"""Which text file in a folder of labels is which image's."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePath
 
 from setmatch.data.dataset import AnnotationFix
-from setmatch.data.formats.layout import (
-    ANNOTATION_FOLDERS,
-    IMAGE_FOLDERS,
-    files_in,
-    folders_named,
-)
+from setmatch.data.formats.layout import files_in
 from setmatch.data.formats.written_paths import fold
 from setmatch.data.images.image_paths import SUFFIXES
-
-LABEL_FOLDERS = ("labels", *ANNOTATION_FOLDERS, "txt", "txts", "yolo")  # the likeliest first
-
-
-def label_folder(folder: Path, root: Path) -> Path:
-    """Return the folder of the labels: labels/ in the place of images/, or the images' own.
-
-    A word in a name counts too: train_labels/ for train_images/. Where there is no such folder, one
-    called otherwise is, if it has label files of the images. Folders above the root mean nothing;
-    only the root itself may be an images/ with labels/ beside it.
-    """
-    parts = list(folder.parts)
-    first = max(len(root.parts) - 1, 0) if folder.is_relative_to(root) else 0
-    for position in reversed(range(first, len(parts))):
-        name = parts[position].replace("images", "labels").replace("Images", "Labels")
-        if name != parts[position]:
-            labels = Path(*parts[:position], name, *parts[position + 1 :])
-            if labels.is_dir():
-                return labels
-    for position in reversed(range(first + 1, len(parts))):
-        name, above = parts[position].lower(), Path(*parts[:position])
-        others = LABEL_FOLDERS if name in IMAGE_FOLDERS else (name.replace("images", "labels"),)
-        for beside in folders_named(above, others):
-            labels = beside.joinpath(*parts[position + 1 :])
-            if labels != folder and labels_of(folder, labels):
-                return labels
-    return folder
 
 
 def labels_of(folder: Path, labels: Path, further: Iterable[str] = ()) -> dict[str, str]:

@@ -10,6 +10,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from jaxtyping import Float64
 from setmatch.data.annotations.box_convention import CXCYWH_RELATIVE, BoxConvention
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.formats.build import AnnotationBuffer, ImageTable, assemble
-from setmatch.data.formats.class_names import NAME_FILES, categories_of
+from setmatch.data.formats.class_names import categories_of, is_list_of_names
 from setmatch.data.formats.layout import common_folder, files_in, subfolders
 from setmatch.data.formats.missing_images import (
     MISSING,
@@ -32,7 +33,7 @@ from setmatch.data.formats.yolo.rows import LabelFile, Line, resolve_rows
 from setmatch.data.images.decoding import size_for_annotations
 from setmatch.data.images.unreadable import UnreadableError, UnreadableFile
 from setmatch.data.splits import canonical
-from setmatch.errors import DataError
+from setmatch.errors import DataError, quoted
 from setmatch.files.reading import read_text
 
 _NUMBERS_OF_BOX = 5  # class index, x, y, width, height
@@ -49,13 +50,14 @@ def read_yolo(
     advice: str = "",
     keypoints: tuple[int, int] | None = None,
     boxes: BoxConvention | None = None,
+    first_class: int = 0,
 ) -> DetectionDataset:
     """Read the given images; `labels` are their text files, which need not exist.
 
     `absent` are further images, which have no file: a few are left out. `advice` says what to do
     about many. `keypoints` are the number of keypoints and the numbers of each, where a data.yaml
     gives them. `boxes` is the convention of the boxes, if it is known not to be YOLO's own, or to
-    be it.
+    be it. `first_class` is the number of the first class in the text files.
 
     Without class `names`, classes are named by their numbers, up to the highest one in the text
     files of all splits. Raises DataError with file, line and value for lines that are not labels,
@@ -102,12 +104,10 @@ def read_yolo(
     buffer = AnnotationBuffer()
     for number, file in enumerate(files):
         for line in file.lines or ():
-            if line.class_index >= len(names):
-                raise DataError(
-                    f"{file.path}:{line.number}: class {line.class_index}, but only {len(names)} "
-                    f"classes have names (0 to {len(names) - 1}); name it or correct the line"
-                )
-            _add(buffer, number, line, file.size_px, convention)
+            if not 0 <= line.class_index - first_class < len(names):
+                raise _unnamed_class(file.path, line, files, names, first_class)
+            named = replace(line, class_index=line.class_index - first_class)
+            _add(buffer, number, named, file.size_px, convention)
     root = common_folder(images)
     image_table = ImageTable(
         root,
@@ -122,6 +122,30 @@ def read_yolo(
     return assemble(
         source, image_table, categories, rows, segmentations, fixes, label_files, written
     )
+
+
+def _unnamed_class(
+    path: Path,
+    line: Line,
+    files: Sequence[LabelFile],
+    names: Sequence[str],
+    first_class: int,
+) -> DataError:
+    """Return the error of a class without a name. All labels tell if they may count from 1."""
+    used = {each.class_index for file in files for each in file.lines or ()}
+    last = first_class + len(names) - 1
+    problem = (
+        f"{path}:{line.number}: class {line.class_index}, but only {len(names)} classes have names "
+        f"({first_class} to {last})"
+    )
+    if not first_class and 0 not in used and max(used) == len(names):
+        shown = ", ".join(f"{number}: {quoted([name])}" for number, name in enumerate(names[:3], 1))
+        return DataError(
+            f"{problem}, and no object has class 0: do the labels count from 1? If so, write the "
+            f"numbers into a data.yaml, names: {{{shown}{', ...' * (len(names) > 3)}}}; otherwise "
+            "add the missing name"
+        )
+    return DataError(f"{problem}; name it or correct the line")
 
 
 def _sizes_px(
@@ -311,7 +335,7 @@ def _note_orphan_labels(
         for name in files_in(folder, [".txt"]):
             stem = Path(name).stem
             is_known = name in known[folder] or stem in absent or Path(stem).stem in absent
-            if not is_known and name not in NAME_FILES and canonical(stem) is None:
+            if not is_known and not is_list_of_names(name) and canonical(stem) is None:
                 fixes.append(AnnotationFix(name, None, "label file", "without an image: left out"))
 
 
