@@ -19,9 +19,11 @@ from setmatch.config import TrainSettings
 from setmatch.errors import ConfigError
 from setmatch.models.load import load
 from setmatch.models.registry import build
-from setmatch.structures.metadata import Categories, ModelCard
-from setmatch.training.freeze import NORMS, freeze, train_mode
+from setmatch.structures.batch import Batch
+from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
+from setmatch.training.freeze import NORMS, freeze, frozen_parts, train_mode
 from setmatch.training.train import train
+from small_families import small_model
 
 NORM = ("model.preset=tiny_norm",)
 
@@ -92,6 +94,26 @@ def test_a_frozen_stem_is_all_before_the_first_stage(preset: str, arguments: dic
     frozen_norms = [module for module in detector.backbone.modules() if isinstance(module, NORMS)]
     train_mode(detector, TrainSettings(freeze="stem"))
     assert {module.training for module in frozen_norms} == {not detector.backbone.frozen_norms}
+
+
+@pytest.mark.parametrize(
+    ("family", "follows"),
+    [("D-FINE", True), ("Conditional DETR", False), ("RF-DETR", False), ("setmatch", True)],
+)
+def test_norms_are_said_to_follow_the_images_where_there_are_any(family: str, follows: bool):
+    """Those of ResNets are constants in published DETRs, and transformers have others."""
+    detector = small_model(family, Categories((0,), ("a",)), Preprocessing(64, 96))
+    settings = TrainSettings(freeze="backbone")
+    assert frozen_parts(detector, TrainSettings()) == ""
+    freeze(detector, settings)
+    train_mode(detector, settings)
+    before = {name: value.clone() for name, value in detector.backbone.named_buffers()}
+    detector.feature_levels(Batch.from_images([torch.rand(3, 64, 96)] * 2))
+    changed = [n for n, v in detector.backbone.named_buffers() if not torch.equal(v, before[n])]
+    assert bool(changed) == follows
+    sentence = "backbone is frozen"
+    norms = "; batch norms there take the statistics of the new images"
+    assert frozen_parts(detector, settings) == sentence + (norms if follows else "")
 
 
 def test_a_backbone_without_a_stem_is_refused(tmp_path, tiny_presets):

@@ -169,3 +169,19 @@ def test_resuming_a_finished_run_changes_nothing_and_says_so(data, tmp_path, cap
     assert "done: " not in shown
     after = final_state(tmp_path / "run")
     assert all(torch.equal(before[k], after[k]) for k in before if torch.is_tensor(before[k]))
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+def test_a_resumed_run_needs_as_many_steps_as_before(
+    data, whole, tmp_path, monkeypatch, capfd, loaded
+):
+    """Weights that a run started from are still its start, so few steps suffice."""
+    settings = ("train.epochs=300", "train.warmup_steps=0", "train.checkpoint_every=1")
+    weights, said = whole if loaded else "none", []
+    for resume in (False, True):
+        with monkeypatch.context() as patch:
+            crash_before(1, patch)
+            with pytest.raises(CrashError):
+                run_tiny(data, tmp_path / "run", *settings, resume=resume, weights=weights)
+        said.append("some thousands" in capfd.readouterr().err)
+    assert said == [not loaded] * 2

@@ -11,7 +11,7 @@ from setmatch.html.tables import percent
 from setmatch.models.weights.terms import KNOWN, UNKNOWN
 from setmatch.sharing.facts import DataCounts, Metrics
 from setmatch.sharing.license import license_metadata
-from setmatch.structures.metadata import TRAINED_ON, ModelCard, Preprocessing
+from setmatch.structures.metadata import STARTED_FROM, TRAINED_ON, ModelCard, Preprocessing
 
 _FEW_OBJECTS = 10  # with fewer, the score of a class says little
 _LOW_SCORE = 0.3
@@ -39,7 +39,7 @@ class SharedModel:
         source = self.card.source
         if self.dataset is not None or not source.startswith(TRAINED_ON):
             return self.dataset or UNKNOWN
-        return source.removeprefix(TRAINED_ON).partition(", from ")[0]
+        return source.removeprefix(TRAINED_ON).partition(STARTED_FROM)[0]
 
 
 def model_page(model: SharedModel) -> str:

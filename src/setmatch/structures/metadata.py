@@ -8,6 +8,7 @@ from typing import Any
 from setmatch.errors import ConfigError, short, suggest
 
 TRAINED_ON = "trained by setmatch on "  # the beginning of a source, before the data set
+STARTED_FROM = ", from "  # what follows the data set, before the initial weights, if any
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 

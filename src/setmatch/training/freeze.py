@@ -57,6 +57,24 @@ def _freeze_all_but_masks(detector: Detector) -> None:
     detector.mask_head.requires_grad_(True)
 
 
+def frozen_parts(detector: nn.Module, settings: TrainSettings) -> str:
+    """Return in a sentence what `freeze` keeps of a detector in training mode; "" for nothing."""
+    match settings.freeze:
+        case "none":
+            return ""
+        case "stem":
+            return "the stem of the backbone is frozen"
+        case "backbone":
+            frozen = "backbone is frozen"
+        case "encoder":
+            frozen = "backbone and encoder are frozen"
+    parts = [detector.get_submodule(name) for name in PARTS[settings.freeze]]
+    modules = [module for part in parts for module in part.modules()]
+    if any(isinstance(module, NORMS) and module.training for module in modules):
+        return f"{frozen}; batch norms there take the statistics of the new images"
+    return frozen
+
+
 def train_mode(detector: nn.Module, settings: TrainSettings) -> None:
     """Set a detector to training mode, but leave its frozen parts in evaluation mode.
 

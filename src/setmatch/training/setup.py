@@ -26,7 +26,7 @@ from setmatch.models.initialize import initialize
 from setmatch.models.registry import find_preset
 from setmatch.ops.image_size import tile_side_px
 from setmatch.setting_values import TileSide
-from setmatch.structures.metadata import TRAINED_ON, ModelCard, Preprocessing
+from setmatch.structures.metadata import STARTED_FROM, TRAINED_ON, ModelCard, Preprocessing
 from setmatch.training.checkpoints.best import BEST
 from setmatch.training.checkpoints.checkpoint import (
     Checkpoint,
@@ -56,7 +56,7 @@ class TrainingSetup:
     checkpoint: Checkpoint | None
     facts: Mapping[str, Any]  # what a resumed run must have in common with this one
     initialized_from: str  # in words
-    loaded_weights: str | None = None  # initial weights of a detector; None for a resumed run
+    loaded_weights: str | None = None  # initial weights of a detector; None for other ones
     criterion: Loss | CriterionFactory | None = None  # the user's own
 
     @property
@@ -137,7 +137,8 @@ def build_setup(
     skip = recipe.data.on_bad_image == "skip"
     files, unreadable = check_files(training, data.validation, skip, has_masks)
     check = replace(check, findings=(*check.findings, *files), unreadable=unreadable)
-    loaded = None if checkpoint or source in (None, "none", "imagenet") else str(source)
+    start = source if checkpoint is None else _start_of(detector)
+    loaded = None if start in (None, "none", "imagenet") else str(start)
     return TrainingSetup(
         recipe, data, check, detector, checkpoint, facts, initialized_from, loaded, criterion
     )
@@ -186,7 +187,7 @@ def _build_detector(
         return initialize(card, None), f"the preset's default, seed {recipe.train.seed}"
     detector = initialize(card, str(source))
     if source != "none":
-        origin = f"{origin}, from {_name_of(source)}"
+        origin = f"{origin}{STARTED_FROM}{_name_of(source)}"
     detector.card = replace(detector.card, source=origin)
     return detector, f"weights {source}{_size_warning(preprocessing, recipe, str(source))}"
 
@@ -194,6 +195,12 @@ def _build_detector(
 def _name_of(source: str | Path) -> str:
     """Return the name of weights, without where they lie on this machine."""
     return Path(source).name if Path(source).exists() else str(source)
+
+
+def _start_of(detector: Detector) -> str | None:
+    """Return the name of the weights that a resumed run started from; None if it had none."""
+    _, started, start = detector.card.source.rpartition(STARTED_FROM)
+    return start if started else None
 
 
 def arguments_of(

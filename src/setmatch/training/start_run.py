@@ -16,6 +16,7 @@ from setmatch.training.checkpoints.best import Run
 from setmatch.training.checkpoints.state import Progress, restore_state
 from setmatch.training.checkpoints.strange_best import set_aside_strange_best
 from setmatch.training.fit_micro_batch import with_fitting_micro_batch
+from setmatch.training.freeze import frozen_parts
 from setmatch.training.last_stage import last_stage_of
 from setmatch.training.logging.clock import Clock
 from setmatch.training.logging.live.recorder import SampleRecorder
@@ -162,13 +163,8 @@ def introduction(setup: TrainingSetup, schedule: Schedule, train_step: TrainStep
             f"tiles: three of four images show a random tile of {side_px} px; images are "
             f"{evaluated}"
         )
-    if settings.freeze == "stem":
-        sentences.append("the stem of the backbone is frozen")
-    elif settings.freeze != "none":
-        frozen = "backbone is" if settings.freeze == "backbone" else "backbone and encoder are"
-        sentences.append(
-            f"{frozen} frozen; batch norms there take the statistics of the new images"
-        )
+    if frozen := frozen_parts(detector, settings):
+        sentences.append(frozen)
     if settings.train_only == "masks":
         sentences.append("only the mask head is trained; the rest of the model is frozen")
     return [*sentences, *setup.check.sentences()]
