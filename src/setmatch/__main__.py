@@ -7,12 +7,11 @@ from setmatch.interruption import Interruption
 
 def run() -> int:
     """Run the command line of this process, and return its exit code, also after a signal."""
-    code = 1  # unless it ends by itself
     with Interruption() as interruption:
         from setmatch.cli import main  # takes a moment, which a signal may interrupt, too
 
-        code = main()
-    return interruption.finish(code)
+        return interruption.finish(main())
+    return interruption.code
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ class Interruption:
         self._received: list[int] = []
         self._process = os.getpid()
         self._finished = self._asks_again = self._was_swallowed = False
-        self._code = 0
+        self._timer = threading.Timer(0, int)
+        self.code = 0
 
     def __enter__(self) -> Self:
         """Handle the signals, but for those that this process was started to ignore, by nohup."""
@@ -54,16 +55,18 @@ class Interruption:
         if error is None or not self._received:
             return False
         print("setmatch: interrupted", file=sys.stderr, flush=True)
+        self.finish(1)
         return True
 
     def finish(self, code: int) -> int:
         """Return the exit code of a program that has ended with `code`, but for the signals.
 
-        Any further signal ends the process at once: nothing is left to clean up.
+        Any further signal ends the process at once: nothing is left to clean up. So it is called
+        before the block is left, where a signal could still raise.
         """
         self._finished = True
-        self._code = 128 + self._received[0] if code and self._received else code
-        return self._code
+        self.code = 128 + self._received[0] if code and self._received else code
+        return self.code
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:
@@ -72,7 +75,7 @@ class Interruption:
             return
         if self._asks_again:
             self._asks_again = False
-            if self._was_swallowed or _is_importing(frame):
+            if not self._finished and (self._was_swallowed or _is_importing(frame)):
                 self._was_swallowed = False
                 self._interrupt(number)
             return
@@ -85,18 +88,23 @@ class Interruption:
         """Raise KeyboardInterrupt unless the program ends with one; see later what became of it."""
         self._ask_again(number)
         if not is_interruption(sys.exception()):
+            self._was_swallowed = False  # an earlier one: this one takes its place
             raise KeyboardInterrupt
 
     def _ask_again(self, number: int) -> None:
-        """Send this process the signal from another thread, later; it does not count as another."""
+        """Send this process the signal from another thread, later; it does not count as another.
+
+        One at a time: two might arrive as one, or the second count as a signal of the user's.
+        """
 
         def send() -> None:
             self._asks_again = True
             os.kill(self._process, number)
 
-        timer = threading.Timer(_AGAIN_S, send)
-        timer.daemon = True
-        timer.start()
+        self._timer.cancel()
+        self._timer = threading.Timer(_AGAIN_S, send)
+        self._timer.daemon = True
+        self._timer.start()
 
     def _leave(self) -> None:
         for number in SIGNALS:
@@ -105,7 +113,7 @@ class Interruption:
             # Python ends itself by a signal if it was interrupted in a string that it compiled.
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(self._code)
+            os._exit(self.code)
 
     def _swallowed(self, unraisable: Any) -> None:
         if isinstance(unraisable.exc_value, KeyboardInterrupt) and self._received:

@@ -44,7 +44,7 @@ COMMANDS = {
     "explain": "explain scenes_n image.jpg --out out/why.html",
     "queries": "queries scenes_n data --out out/queries",
     "convert-weights": "convert-weights run out/weights --to setmatch",
-    "ablate": "ablate ffn --scenes 16 --epochs 1 --out out --set train.max_steps=4",
+    "ablate": "ablate ffn --scenes 16 --epochs 1 --out out",
     "tune": f"tune data --trials 2 --epochs 1 --out out {SMALL}",
 }
 RESUMABLE = ("demo", "predict into Parquet", "an engine for the cache", "tune", "ablate")

@@ -147,3 +147,33 @@ def test_a_third_signal_ends_a_clean_up_that_hangs(
         program.process.send_signal(number)
         time.sleep(0.01)
     assert program.end() == (CODES[number], "")
+
+
+ENDS = """
+import signal, sys, threading
+from setmatch.interruption import Interruption
+
+class Held:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+with Interruption() as interruption:
+    Held()
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except KeyboardInterrupt:
+        pass
+    for timer in threading.enumerate()[1:]:
+        timer.join()  # until it has asked what became of its signal
+    code = interruption.finish(1)
+sys.exit(f"ended with {code}")
+"""
+
+
+def test_a_signal_that_was_swallowed_does_not_come_again_after_one_that_was_not():
+    """Otherwise it may come when the command has ended, and nothing is there to catch it.
+
+    Nor do the questions what became of both count as further signals.
+    """
+    done = subprocess.run([sys.executable, "-c", ENDS], capture_output=True, text=True, timeout=60)
+    assert done.stderr == "ended with 130\n"
