@@ -220,6 +220,20 @@ def test_an_average_that_is_not_read_is_said(published: dict[str, Any], tmp_path
     )
 
 
+@pytest.mark.parametrize("other", ["model", "state_dict"])
+def test_an_average_as_the_codes_from_rtdetr_on_save_it_is_read(
+    published: dict[str, Any], state: State, tmp_path: Path, other: str
+):
+    """Their tools evaluate and export it; what is beside it may be of any step."""
+    average = {"module": published["model"], "updates": 7}
+    newest = {name: value + 1 for name, value in published["model"].items()}
+    path = tmp_path / "both.pth"
+    torch.save({other: newest, "ema": average, "last_epoch": 3}, path)
+    assert_read(path, state, f"read the tensors under 'ema', not those under '{other}'")
+    torch.save({other: published["model"], "ema": {"decay": 0.999, "module": {}}}, path)
+    assert_read(path, state, f"read the tensors under '{other}', not those under 'ema'")
+
+
 @pytest.mark.parametrize(
     ("content", "what"),
     [

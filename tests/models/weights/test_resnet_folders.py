@@ -40,6 +40,8 @@ def test_the_last_stage_is_dilated_as_transformers_builds_it(config: dict[str, A
         ({"backbone_config": OWN | {"num_channels": 1}}, "num_channels"),
         ({"backbone_config": {"model_type": "swin"}}, r"model_type \('swin'\)"),
         ({"backbone_config": {}}, "model_type"),
+        ({"backbone_config": [1]}, r"\[1\]"),
+        ({"backbone_config": "resnet50"}, "'resnet50'"),
         ({"backbone_config": TIMM | {"output_stride": 8}}, r"output_stride \(8\)"),
         ({"backbone_config": TIMM | {"backbone": "resnetblur50"}}, r"backbone \('resnetblur50'\)"),
         ({"backbone": "resnet50d"}, r"backbone \('resnet50d'\)"),

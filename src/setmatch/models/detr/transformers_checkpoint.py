@@ -70,7 +70,7 @@ def read_transformers(raw: RawCheckpoint) -> LoadedWeights:
     is_transformers = "model_type" in config or raw.path.is_dir()
     if is_transformers and config.get("model_type") != "detr":
         kind = short(config.get("model_type"))
-        raise WeightsError(f"{raw.path}: config.json says model_type {kind}; only detr is read")
+        raise WeightsError(f"{raw.path}: config.json says model_type {kind}, not 'detr'")
     problems = others(config, REQUIRED)
     heads = config.get("encoder_attention_heads", 8)
     if config.get("decoder_attention_heads", heads) != heads:

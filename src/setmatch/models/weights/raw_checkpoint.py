@@ -81,14 +81,24 @@ def _model_state(content: Any, path: Path) -> tuple[Mapping[Any, Any], tuple[str
             )
         if {"state", "param_groups"} <= content.keys():
             raise WeightsError(f"{path}: is the state of an optimizer; give the file of the model")
-        inner = [key for key in (*STATES, *AVERAGES) if isinstance(content.get(key), Mapping)]
+        names = ("ema", *STATES) if _has_average(content) else (*STATES, *AVERAGES)
+        inner = [key for key in names if isinstance(content.get(key), Mapping)]
         if not inner or any(isinstance(value, Tensor) for value in content.values()):
             break
-        averages = [key for key in inner[1:] if key in AVERAGES]
-        if averages:
-            notes.append(f"read the tensors under {inner[0]!r}, not those under {averages[0]!r}")
+        unread = [key for key in inner[1:] if key in AVERAGES or inner[0] in AVERAGES]
+        if unread:
+            notes.append(f"read the tensors under {inner[0]!r}, not those under {unread[0]!r}")
         content = content[inner[0]]
     return content, tuple(notes)
+
+
+def _has_average(content: Mapping[Any, Any]) -> bool:
+    """Return whether there is an average of the weights as the codes of RT-DETR and D-FINE save it.
+
+    Their tools evaluate and export it, and not the weights beside it.
+    """
+    average = content.get("ema")
+    return isinstance(average, Mapping) and bool(average.get("module"))
 
 
 def is_hub_weights(path: Path) -> bool:

@@ -72,6 +72,8 @@ def is_dilated(config: Mapping[str, Any], path: Path) -> bool:
     extra = config.get("backbone_kwargs")
     if isinstance(backbone, Mapping):  # which `dilation` then does not change
         settings, dilation = backbone, False
+    elif backbone is not None:
+        raise WeightsError(f"{path}: config.json describes its backbone as {short(backbone)}")
     else:
         settings = {**(extra if isinstance(extra, Mapping) else {}), "model_type": "timm_backbone"}
         settings["backbone"] = config.get("backbone") or "resnet50"
