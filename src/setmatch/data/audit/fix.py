@@ -14,10 +14,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from setmatch.data.annotations.rotations import TURNING
 from setmatch.data.cache.cache import cached
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.discovery import DiscoveredDataset
-from setmatch.data.formats.coco.boxes import ROTATIONS
 from setmatch.data.formats.coco.text_ids import number_of, numbers_of
 from setmatch.data.formats.coco.write import coco_tree, polygons
 from setmatch.data.ragged import unpack
@@ -242,10 +242,17 @@ def _without_rotation(record: Record) -> Record:
     """Return what replaces the rotation of a box that is read as the box around the turned one."""
     valid: Record = {}
     attributes = record.get("attributes")
-    if isinstance(attributes, dict) and any(_is_turned(attributes.get(key)) for key in ROTATIONS):
-        valid["attributes"] = {k: v for k, v in attributes.items() if k not in ROTATIONS}
-    if _is_turned(record.get("rotation")):
-        valid["rotation"] = None
+    if isinstance(attributes, dict):
+        kept = {
+            key: value
+            for key, value in attributes.items()
+            if not (key.lower() in TURNING and _is_turned(value))
+        }
+        if len(kept) < len(attributes):
+            valid["attributes"] = kept
+    for key in TURNING:
+        if _is_turned(record.get(key)):
+            valid[key] = None
     return valid
 
 

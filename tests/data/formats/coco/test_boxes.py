@@ -15,13 +15,14 @@ from setmatch.data.dataset import DetectionDataset
 from setmatch.data.formats.coco.read import read_coco
 from setmatch.data.formats.coco.read_panoptic import read_panoptic
 from setmatch.data.open import open_dataset
+from setmatch.errors import DataError
 from setmatch.structures.metadata import Preprocessing
 from small_coco import Change, edited, object_, read, write_images
 from written_boxes import random_boxes, write_set
 
 TURNED = "box turned by its rotation: read as the box around it"
 NO_NUMBER = "rotation that is no number: read as 0"
-ROTATION_KEYS = ["rotation", "Rotation", "ROTATION"]
+ROTATION_KEYS = ["rotation", "Rotation", "ROTATION", "angle", "Angle", "ANGLE"]
 BOX = [6, 4, 30, 20]  # of a 60 × 40 image
 
 
@@ -145,7 +146,7 @@ def test_more_than_a_tenth_without_a_box_is_no_single_mistake(tmp_path: Path, bo
     assert [each.severity for each in found] == [severity] * boxless
 
 
-TURNS = [*({"attributes": {key: 90}} for key in ROTATION_KEYS), {"rotation": 90}]
+TURNS = [*({"attributes": {key: 90}} for key in ROTATION_KEYS), {"rotation": 90}, {"angle": 90}]
 
 
 @pytest.mark.parametrize("change", TURNS, ids=str)
@@ -224,3 +225,23 @@ def test_panoptic_boxes_have_conventions_too(tmp_path: Path):
     (tmp_path / "panoptic.json").write_text(json.dumps(tree))
     dataset = read_panoptic(tmp_path / "panoptic.json", boxes=BoxConvention("xyxy", "pixels"))
     assert dataset.xywh_px.tolist() == [[6, 4, 30, 20]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"attributes": {"angle": 1.57}},
+        {"attributes": {"occluded": False, "Angle": "-3.1"}},
+        {"angle": 6},
+    ],
+    ids=str,
+)
+def test_angles_that_may_be_radians_are_refused(folder: Path, change: dict[str, Any]):
+    with pytest.raises(DataError, match=r"'angle' may be in radians.*call it 'rotation'"):
+        read(folder, edited(object_(0, **change)))
+
+
+@pytest.mark.parametrize("angle", ["front", "", None, True, [90], 0, 360])
+def test_other_angles_leave_the_box(folder: Path, angle: Any):
+    dataset = read(folder, edited(object_(0, attributes={"angle": angle})))
+    assert found(dataset) == (BOX, [])

@@ -1,13 +1,16 @@
 """Malformed COCO files that are fixed: each kind of flaw, and the fix that is reported."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from setmatch.data.formats.coco.read import read_categories
+from setmatch.data.formats.coco.schema import CategoryRecord
+from setmatch.data.formats.columns import Records
 from small_coco import (
     IMAGE_NAMES,
     Change,
@@ -310,3 +313,18 @@ def test_nested_segmentations_are_left_out(folder: Path, parser: str, segmentati
     dataset = read(folder, edited(object_(1, segmentation=segmentation, area=area)))
     assert NO_SEGMENTATION in dataset.fix_counts
     assert len(dataset.xywh_px) == 3
+
+
+@pytest.mark.parametrize(
+    "name", [lambda i: "x", lambda i: ("x", "x (2)")[i % 2], lambda i: f"x ({i})" if i % 2 else "x"]
+)
+def test_many_categories_of_one_name_are_told_apart_in_linear_time(name: Callable[[int], str]):
+    """Each name was compared with all others: 20,000 took minutes, and the test's time ran out."""
+    categories = Records(
+        Path("set.json"),
+        "categories",
+        [CategoryRecord(id=i, name=name(i)) for i in range(20_000)],
+    )
+    names = read_categories(categories, []).names
+    assert len(set(names)) == 20_000
+    assert names[:2] == (name(0), name(1) if name(1) != "x" else "x (2)")

@@ -26,7 +26,7 @@ def test_a_turned_box_is_read_as_the_box_around_it(tmp_path: Path, order: int):
     assert dataset.xywh_px.round(6).tolist() == [[11, -1, 20, 30], [6, 4, 30, 20]]
     assert [
         (fix.file, fix.line, fix.value) for fix in dataset.fixes if fix.description == TURNED
-    ] == [("a.xml", 4, "rotation '90.0'")]
+    ] == [("a.xml", 4, "rotation 90")]
 
 
 def turned_box(**sides: object) -> str:

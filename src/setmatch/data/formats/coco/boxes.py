@@ -13,6 +13,7 @@ from setmatch.data.annotations.box_convention import XYWH_PX, BoxConvention
 from setmatch.data.annotations.boxes_in_pixels import to_xywh_px, turned_xywh_px
 from setmatch.data.annotations.cleaning import NO_BOX, NO_ID, TURNED, AnnotationTable
 from setmatch.data.annotations.misread_boxes import WrittenBoxes
+from setmatch.data.annotations.rotations import TURNING, require_degrees
 from setmatch.data.annotations.segmentations import (
     Segmentations,
     normalized_run_lengths,
@@ -20,13 +21,13 @@ from setmatch.data.annotations.segmentations import (
 )
 from setmatch.data.dataset import AnnotationFix
 from setmatch.data.formats.coco.box_notations import read_notation, read_sides
+from setmatch.data.formats.coco.schema import AnnotationRecord
 from setmatch.data.formats.columns import Records, is_quadruple
 from setmatch.errors import short
 
 # Polygons with larger coordinates are in pixels although boxes are not, in sides of the image.
 _LARGEST_FRACTION = 2.0
 _HULL_TOLERANCE_PX = 1.0
-ROTATIONS = ("rotation", "Rotation", "ROTATION")  # attributes that turn a box
 
 
 def written_boxes(rows: AnnotationTable, count: int, boxes: BoxConvention | None) -> WrittenBoxes:
@@ -110,7 +111,9 @@ def fill_boxes(
         else:
             filled.append(position)
             record.bbox = around
-            record.rotation = record.attributes = None  # it is of the object as it is turned
+            record.rotation = record.angle = record.attributes = (
+                None  # it is of the object as it is turned
+            )
     if renoted:
         value = records.describe("bbox", renoted)
         fixes.append(AnnotationFix.of_many(value, "box in another notation: read"))
@@ -163,21 +166,37 @@ def rotations(
 ) -> Float64[np.ndarray, " A"]:
     """Return by how many degrees each box is turned: `attributes.rotation`, as CVAT writes it.
 
-    Other tools write `rotation` beside the box.
+    Other tools write `angle`, or write either beside the box. Raises DataError where angles may be
+    radians.
     """
     degrees = np.zeros(len(rows.origin))
-    attributes, beside = records.values("attributes"), records.values("rotation")
+    given = []
     for row, origin in enumerate(rows.origin.tolist()):
-        value = beside[origin]
-        if type(attributes[origin]) is dict:
-            keys = [key for key in ROTATIONS if key in attributes[origin]]
-            value = attributes[origin][keys[0]] if keys else value
+        name, value = rotation_of(records.rows[origin])
         number = _number(value)
         if number is not None:
             degrees[row] = number
+            given.append((name, number))
         elif value is not None:
             fixes.append(_fix(rows, row, names, value, "rotation that is no number: read as 0"))
+    require_degrees(records.file, given)
     return degrees
+
+
+def rotation_of(record: AnnotationRecord) -> tuple[str, object]:
+    """Return the name and the value of what turns a box; None where nothing does.
+
+    An angle that is no number is something else, such as that of a view.
+    """
+    inside = record.attributes if type(record.attributes) is dict else {}
+    small = {key.lower(): value for key, value in inside.items() if isinstance(key, str)}
+    beside = {name: getattr(record, name) for name in TURNING}
+    for places in (small, beside):
+        for name in TURNING:
+            value = places.get(name)
+            if value is not None and (name != "angle" or _number(value) is not None):
+                return name, value
+    return TURNING[0], None
 
 
 def _number(value: object) -> float | None:

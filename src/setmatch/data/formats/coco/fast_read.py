@@ -33,11 +33,14 @@ class _Attributes(msgspec.Struct, gc=False):
     rotation: float | None = None
     title: float | None = msgspec.field(default=None, name="Rotation")
     capitals: float | None = msgspec.field(default=None, name="ROTATION")
+    angle: float | None = None
+    angle_title: float | None = msgspec.field(default=None, name="Angle")
+    angle_capitals: float | None = msgspec.field(default=None, name="ANGLE")
 
     @property
     def turns(self) -> bool:
         """True if a rotation other than 0 is given."""
-        return bool(self.rotation or self.title or self.capitals)
+        return any(msgspec.structs.astuple(self))
 
 
 class _Annotation(msgspec.Struct, gc=False):
@@ -50,6 +53,7 @@ class _Annotation(msgspec.Struct, gc=False):
     segmentation: list[list[float]] | _RunLengths | None = None
     attributes: _Attributes | None = None
     rotation: float | None = None
+    angle: float | None = None
 
 
 class _File(msgspec.Struct):
@@ -111,7 +115,7 @@ def _columns(texts: Sequence[msgspec.Raw]) -> Columns | None:
         xywh_px[rows] = boxes
         if any(attributes is not None and attributes.turns for attributes in columns[7]):
             return None
-        if any(columns[8]):
+        if any(columns[8]) or any(columns[9]):
             return None
         polygon_lists = [_polygons(segmentation) for segmentation in columns[6]]
         polygons = list(chain.from_iterable(polygon_lists))

@@ -6,7 +6,9 @@ used twice.
 Refused: anything that could teach the wrong thing, such as a category that is not listed.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -178,24 +180,30 @@ def read_categories(records: Records, fixes: list[AnnotationFix]) -> Categories:
     for position in sorted(set(range(len(ids))) - set(first_position.values())):
         value = f"{records.place_of(position)} {short(names[ids[position]], 200)}"
         fixes.append(AnnotationFix.of_many(value, "listed twice: read once"))
-    used: set[str] = set()
-    for id_ in sorted(names):
-        name = names[id_]
-        if name in used:
-            # Detections are reported by class name, so that names must differ.
-            names[id_] = _free_name(name, used | set(names.values()))
-            done = "name of another category: given a new one"
-            value = f"category {id_} {short(name, 200)} -> {short(names[id_], 200)}"
-            fixes.append(AnnotationFix.of_many(value, done))
-        used.add(names[id_])
+    renamed = _apart(names)
+    for id_, name in renamed.items():
+        done = "name of another category: given a new one"
+        value = f"category {id_} {short(names[id_], 200)} -> {short(name, 200)}"
+        fixes.append(AnnotationFix.of_many(value, done))
+    names |= renamed
     return Categories(tuple(sorted(names)), tuple(names[id_] for id_ in sorted(names)))
 
 
-def _free_name(name: str, taken: set[str]) -> str:
-    number = 2
-    while f"{name} ({number})" in taken:
-        number += 1
-    return f"{name} ({number})"
+def _apart(names: Mapping[int, str]) -> dict[int, str]:
+    """Return new names of the categories that have the name of one with a lower id.
+
+    Detections are reported by class name, so that names must differ.
+    """
+    taken, used = set(names.values()), set[str]()
+    numbers: dict[str, Iterator[int]] = {}
+    renamed = {}
+    for id_, name in sorted(names.items()):
+        if name in used:
+            free = (f"{name} ({number})" for number in numbers.setdefault(name, count(2)))
+            renamed[id_] = next(each for each in free if each not in taken)
+            taken.add(renamed[id_])
+        used.add(renamed.get(id_, name))
+    return renamed
 
 
 def read_images(records: Records, area: SearchArea, fixes: list[AnnotationFix]) -> ImageTable:

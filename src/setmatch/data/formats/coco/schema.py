@@ -59,6 +59,7 @@ class AnnotationRecord(msgspec.Struct, gc=False):
     segmentation: msgspec.Raw = NO_SEGMENTATION
     attributes: Any = None
     rotation: Any = None
+    angle: Any = None
 
 
 class SegmentedImageRecord(msgspec.Struct, gc=False):

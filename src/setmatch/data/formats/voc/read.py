@@ -9,7 +9,7 @@ in alphabetical order, unless a classes.txt gives another order.
 """
 
 import math
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,12 +19,14 @@ import numpy as np
 from setmatch.data.annotations.box_convention import XYXY_PX, BoxConvention
 from setmatch.data.annotations.boxes_in_pixels import turned_xywh_px
 from setmatch.data.annotations.cleaning import SWAPPED, TURNED
+from setmatch.data.annotations.rotations import require_degrees
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.formats.build import AnnotationBuffer, ImageTable, assemble
 from setmatch.data.formats.class_names import categories_of, read_names
 from setmatch.data.formats.layout import common_folder, files_in
 from setmatch.data.formats.locate_images import BY_STEM, SearchArea, locate_images
 from setmatch.data.formats.missing_images import UNREADABLE, drop_damaged, drop_missing
+from setmatch.data.formats.voc.split import VocSplit, files_by_stem
 from setmatch.data.formats.voc.xml import (
     SIDES,
     TURNED_SIDES,
@@ -34,27 +36,18 @@ from setmatch.data.formats.voc.xml import (
     difference,
     number,
     parse_voc,
+    total,
 )
 from setmatch.data.formats.written_paths import fold, written_parts
 from setmatch.data.images.decoding import size_for_annotations
 from setmatch.data.images.image_paths import SUFFIXES
 from setmatch.data.images.unreadable import UnreadableError, UnreadableFile
 from setmatch.errors import DataError, short
-from setmatch.files.reading import read_text
 
 _FLAGS = {  # of <difficult>, in small letters
     **dict.fromkeys(("1", "1.0", "true", "yes"), True),
     **dict.fromkeys(("0", "0.0", "false", "no", "", "unspecified"), False),
 }
-
-
-@dataclass(frozen=True)
-class VocSplit:
-    """Where a split's XML files and images are, and which of the XML files belong to it."""
-
-    annotations: Path
-    images: tuple[Path, ...]  # folders, the most likely first
-    names: Path | None = None  # list in ImageSets/; None: every XML file belongs to the split
 
 
 def read_voc(
@@ -73,7 +66,7 @@ def read_voc(
     Raises DataError with file and line where these are many.
     """
     fixes: list[AnnotationFix] = []
-    files = _files(split, fixes)
+    files = _parse(split.files(), fixes)
     if not files:
         raise DataError(
             f"{split.names or split.annotations}: no XML file for this split; add at least one"
@@ -83,10 +76,13 @@ def read_voc(
     found.update(*(_class_names(other) for other in others if other != split))
     categories = categories_of(listed, sorted(found), root, fixes, first_id=1)
     class_indices = {name: class_index for class_index, name in enumerate(categories.names)}
-    files, image_table = _with_images(files, area, fixes)
+    files, image_table = _with_images(files, split.annotations, area, fixes)
     if split.names is None:
         _note_unlabeled(split, image_table, fixes)
+    require_degrees(root, (each.rotation for file in files for each in file.objects))
     sizes_px = image_table.sizes_px.tolist()
+    if boxes is None:
+        _require_left_top(files, sizes_px)
     buffer = AnnotationBuffer()
     for image, file in enumerate(files):
         for each in file.objects:
@@ -102,25 +98,9 @@ def read_voc(
     return assemble(root, image_table, categories, rows, segmentations, fixes, names, written)
 
 
-def _files(split: VocSplit, fixes: list[AnnotationFix]) -> list[VocFile]:
-    stems = {Path(name).stem: name for name in files_in(split.annotations, [".xml"])}
-    if split.names is None:
-        chosen = list(stems.values())
-    else:
-        wanted = dict.fromkeys(_listed(split.names, stems))
-        missing = [stem for stem in wanted if stem not in stems]
-        if missing:
-            raise DataError(
-                f"{split.names}: {len(missing)} of its {len(wanted)} names have no XML file in "
-                f"{split.annotations}: {', '.join(missing[:3])}; add the files or remove the names"
-            )
-        chosen = [stems[stem] for stem in wanted]
-    return _parse([split.annotations / name for name in chosen], fixes)
-
-
 def _note_unlabeled(split: VocSplit, images: ImageTable, fixes: list[AnnotationFix]) -> None:
     """Record the image files that no XML file is about, by its name or by what it says."""
-    stems = {fold(Path(name).stem) for name in files_in(split.annotations, [".xml"])}
+    stems = {fold(Path(name).stem) for name in files_by_stem(split.annotations).values()}
     used = {images.root / name for name in images.names}
     unlabeled = {
         Path(name).stem: name
@@ -162,7 +142,7 @@ def _without_deleted(file: VocFile, fixes: list[AnnotationFix]) -> VocFile:
 
 def _class_names(split: VocSplit) -> set[str]:
     names = set()
-    for path in files_in(split.annotations, [".xml"]):
+    for path in files_by_stem(split.annotations).values():
         try:
             file = parse_voc(split.annotations / path)
         except DataError:
@@ -170,34 +150,6 @@ def _class_names(split: VocSplit) -> set[str]:
         kept = [each.values for each in file.objects if not each.is_deleted]
         names |= {values["name"] for values in kept if values.get("name")}
     return names
-
-
-def _listed(names: Path, stems: Container[str]) -> Iterable[str]:
-    """Yield the names of an ImageSets file, with or without a 1 or -1 behind them.
-
-    Names with a folder or a suffix, as in JPEGImages/a.jpg, are those of XML files, too.
-    """
-    try:
-        lines = read_text(names, "utf-8-sig").split("\n")
-    except OSError as error:
-        reason = error.strerror or error
-        raise DataError(f"{names}: cannot be read ({reason}); replace or remove it") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{names}: not UTF-8 text; save it as UTF-8") from None
-    for line in filter(None, map(str.strip, lines)):
-        name, _, flag = line.rpartition(" ")
-        if line in stems or flag not in ("-1", "0", "1"):
-            yield _stem_in(stems, line)
-        elif flag != "-1":
-            yield _stem_in(stems, name.strip())
-
-
-def _stem_in(stems: Container[str], name: str) -> str:
-    """Return which of the stems of XML files a listed name means; the name itself if none."""
-    base = _base(name)
-    is_file = base.lower().endswith((*SUFFIXES, ".xml"))
-    meant = (name, base, base.rpartition(".")[0] if is_file else base)
-    return next((each for each in meant if each in stems), name)
 
 
 def _name(file: VocFile, each: VocObject) -> str:
@@ -208,10 +160,10 @@ def _name(file: VocFile, each: VocObject) -> str:
 
 
 def _with_images(
-    files: Sequence[VocFile], area: SearchArea, fixes: list[AnnotationFix]
+    files: Sequence[VocFile], annotations: Path, area: SearchArea, fixes: list[AnnotationFix]
 ) -> tuple[list[VocFile], ImageTable]:
     """Return the files with a usable image, and these images; a few others are left out."""
-    located = locate_images([_image_names(file) for file in files], area)
+    located = locate_images([_image_names(file, annotations) for file in files], area)
     fixes += [fix for fix in located.fixes if fix.description != BY_STEM]  # as usual in this format
     usable: list[tuple[VocFile, Path, tuple[int, int]]] = []
     absent: list[AnnotationFix] = []
@@ -242,15 +194,17 @@ def _with_images(
     )
 
 
-def _image_names(file: VocFile) -> list[str]:
+def _image_names(file: VocFile, annotations: Path) -> list[str]:
     """Return what the image may be called: like the XML file, or else like its <filename>.
 
-    Its `path` or `folder` decides which is meant if several folders have such an image.
+    Its `path` or `folder` decides which is meant if several folders have such an image, or the
+    folder of the XML file in that of all annotations.
     """
     given, stem = file.values.get("filename", ""), file.path.stem
     base = _base(given)
     own = [base] if Path(base).stem == stem else []
-    names = [*own, stem]
+    inner = file.path.parent.relative_to(annotations).as_posix()
+    names = [*own, stem] if inner == "." else [f"{inner}/{each}" for each in (*own, stem)]
     path, folder = file.values.get("path", ""), file.values.get("folder", "")
     names += [given] if given else []
     names += [path] if _base(path) else []
@@ -306,6 +260,14 @@ def _box(
     if each.is_polygon:
         return _box_of_polygons(file, each, fixes)
     texts, written = _box_numbers(file, each)
+    first = float(file.counts_from_one)  # coordinate of the first pixel
+    if each.sized_sides and boxes.layout == "xyxy":
+        value = f"box with <{each.sized_sides[0]}> and <{each.sized_sides[2]}>"
+        done = "box of x, y, width and height: read"
+        fixes.append(AnnotationFix(file.path.name, None, value, done, each.line))
+        texts = [*texts[:2], *(total(*map(float, (texts[i], texts[i + 2]))) for i in (0, 1))]
+        written = [float(text) for text in texts]
+        first = 0.0
     values = list(written)
     if boxes.layout == "xyxy" and (values[0] > values[2] or values[1] > values[3]):
         box = ", ".join(texts)
@@ -316,15 +278,44 @@ def _box(
                 values[low], values[high] = values[high], values[low]
     if boxes == XYXY_PX:
         width, height = difference(texts[2], texts[0]), difference(texts[3], texts[1])
-        first = float(file.counts_from_one)  # coordinate of the first pixel
         x, y, w, h = values[0] - first, values[1] - first, width + first, height + first
     else:
         x, y, w, h = boxes.box_px(values, size_px)
-    if each.degrees % 180:
-        x, y, w, h = turned_xywh_px(np.array([[x, y, w, h]]), np.array([each.degrees]))[0].tolist()
-        value = f"rotation {short(each.attributes['rotation'])}"
+    name, degrees = each.rotation
+    if degrees % 180:
+        x, y, w, h = turned_xywh_px(np.array([[x, y, w, h]]), np.array([degrees]))[0].tolist()
+        value = f"{name} {degrees:g}"
         fixes.append(AnnotationFix(file.path.name, None, value, TURNED, each.line))
     return _Box(written, (x, y, w, h))
+
+
+def _require_left_top(files: Sequence[VocFile], sizes_px: Sequence[tuple[int, int]]) -> None:
+    """Raise DataError where <x> and <y> beside a size are rather the center of the box.
+
+    So they are if more than one box in ten leaves its image otherwise, and none does then.
+    """
+    boxes: list[list[float]] = []
+    sides_px: list[tuple[int, int]] = []
+    first = None
+    for file, (height, width) in zip(files, sizes_px, strict=True):
+        for each in file.objects:
+            if each.sized_sides and each.sized_sides[0] == "x" and not each.is_turned:
+                boxes.append(_box_numbers(file, each)[1])
+                sides_px.append((width, height))
+                first = first or f"{file.path}:{each.line}"
+    if not boxes:
+        return
+    xywh_px, sides = np.array(boxes), np.array(sides_px)
+    low, size = xywh_px[:, :2], xywh_px[:, 2:]
+    with np.errstate(invalid="ignore", over="ignore"):
+        beyond = (low + size > sides + 1).any(axis=1).sum()
+        beyond_as_center = ((low + size / 2 > sides + 1) | (low - size / 2 < -1)).any(axis=1).sum()
+    if 10 * beyond > len(boxes) and not beyond_as_center:
+        raise DataError(
+            f"{first}: <x> and <y> are probably the centers of the boxes: {beyond} of "
+            f"{len(boxes)} boxes leave their image if they are the left top, and none does if they "
+            "are the center; read them so with --boxes cxcywh, or with --boxes xywh if not so"
+        )
 
 
 def _turned_box(file: VocFile, each: VocObject, fixes: list[AnnotationFix]) -> _Box:
@@ -354,7 +345,7 @@ def _box_numbers(file: VocFile, each: VocObject) -> tuple[list[str], list[float]
     if each.is_polygon and any(map(_points, each.polygons)):
         return [], []
     given, tag = (each.turned_box, "robndbox") if each.is_turned else (each.box, "bndbox")
-    names: Sequence[str] = TURNED_SIDES if each.is_turned else SIDES
+    names: Sequence[str] = TURNED_SIDES if each.is_turned else each.sized_sides or SIDES
     place = f"{file.path}:{each.line}: object {short(each.values['name'], 200)}"
     texts = []
     for name in names:

@@ -11,15 +11,25 @@ from decimal import Decimal, localcontext
 from pathlib import Path
 from xml.parsers import expat
 
+from setmatch.data.annotations.rotations import TURNING
 from setmatch.data.formats.class_names import clean_name
 from setmatch.data.formats.voc.encoding import to_utf8
 from setmatch.errors import DataError
 from setmatch.files.reading import read_bytes
 
 SIDES = ("xmin", "ymin", "xmax", "ymax")
+# Sides that some tools write instead, in each object: all in pixels, from the left top.
+SIZED_SIDES = (
+    ("xmin", "ymin", "width", "height"),
+    ("xmin", "ymin", "w", "h"),
+    ("x", "y", "width", "height"),
+    ("x", "y", "w", "h"),
+    ("left", "top", "width", "height"),
+)
 TURNED_SIDES = ("cx", "cy", "w", "h", "angle")  # of a <robndbox>, as roLabelImg writes it; radians
 _MAX_DEPTH = 100  # of elements; VOC has five
 Polygon = dict[str, str]  # x1, y1, x2, ..., as Roboflow writes them
+_BOX_SIDES = frozenset(SIDES).union(*SIZED_SIDES)
 _POINTS = ("pt", "point")  # of a polygon, with an x and a y in each, as LabelMe writes them
 
 
@@ -33,6 +43,11 @@ class VocObject:
     turned_box: dict[str, str] = field(default_factory=dict)
     polygons: list[Polygon] = field(default_factory=list)
     attributes: dict[str, str] = field(default_factory=dict)  # such as rotation, as CVAT writes it
+
+    @property
+    def sized_sides(self) -> tuple[str, ...] | None:
+        """Return the names of x, y, width and height, if the box has these and no other sides."""
+        return next((sides for sides in SIZED_SIDES if set(sides) == self.box.keys()), None)
 
     @property
     def is_turned(self) -> bool:
@@ -50,13 +65,15 @@ class VocObject:
         return self.values.get("deleted", "0").lower() in ("1", "true", "yes")
 
     @property
-    def degrees(self) -> float:
-        """Return by how much the box is turned; 0 where nothing is said, or nothing readable."""
+    def rotation(self) -> tuple[str, float]:
+        """Return the attribute that turns the box and its degrees; 0 where nothing is readable."""
+        small = {name.lower(): text for name, text in self.attributes.items()}
+        name = next((name for name in TURNING if name in small), TURNING[0])
         try:
-            degrees = float(self.attributes.get("rotation", ""))
+            degrees = float(small.get(name, ""))
         except ValueError:
-            return 0.0
-        return degrees if math.isfinite(degrees) else 0.0
+            return name, 0.0
+        return name, degrees if math.isfinite(degrees) else 0.0
 
 
 @dataclass
@@ -139,13 +156,13 @@ class _Events:
                 self._file.values[tag] = text
             case ["source", "annotation"]:
                 self._file.values["source"] = text
-            case ["object", "rotation"]:
+            case ["object", "rotation" | "angle"]:
                 self._file.objects[-1].attributes.setdefault(tag, text)
             case ["object", "name" | "difficult" | "deleted"]:
                 cleaned = clean_name(text) if tag == "name" else text
                 self._set(self._file.objects[-1].values, tag, cleaned)
-            case ["object", "bndbox", side] if side in SIDES:
-                self._set(self._file.objects[-1].box, side, text)
+            case ["object", "bndbox", side] if side.lower() in _BOX_SIDES:
+                self._set(self._file.objects[-1].box, side.lower(), text)
             case ["object", "robndbox", side] if side in TURNED_SIDES:
                 self._set(self._file.objects[-1].turned_box, side, text)
             case ["object", "attributes", "attribute", "name" | "value"]:
