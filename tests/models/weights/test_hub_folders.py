@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,17 @@ WRAPPED = {
         },
         "pytorch-lightning_version": "2.0",
         "hyper_parameters": {"lr": 1e-4},
+    },
+    "averaged": lambda model: {
+        "model": {"n_averaged": torch.tensor(7), **{f"module.{k}": v for k, v in model.items()}}
+    },
+    "compiled and parallel": lambda model: {f"_orig_mod.module.{k}": v for k, v in model.items()},
+    "parts compiled": lambda model: {
+        re.sub(r"(backbone|layers\.\d)\.", r"\1._orig_mod.", k): v for k, v in model.items()
+    },
+    "sharded": lambda model: {
+        f"_fsdp_wrapped_module.{k}".replace("bbox_embed.", "bbox_embed._fsdp_wrapped_module."): v
+        for k, v in model.items()
     },
     "deep": lambda model: {"state_dict": {f"a.b.{k}": v for k, v in model.items()}},
 }

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from setmatch.errors import WeightsError
 from setmatch.models.load import read as load_weights
@@ -54,6 +56,40 @@ def test_an_ordinary_file_is_read(tmp_path: Path):
     assert all(torch.equal(v, tied) for k, v in read(tmp_path / "a.pth").items() if k in "ab")
     torch.save({"a": tied}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     assert torch.equal(read(tmp_path / "old.pth")["a"], tied)
+
+
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_a_changed_bit_is_found_or_changes_no_tensor(checked: Path, place: float, bit: int):
+    """torch itself reads most of them as other numbers."""
+    damaged = bytearray(checked.read_bytes())
+    damaged[int(place * len(damaged))] ^= 1 << bit
+    path = checked.with_name("damaged.pth")
+    path.write_bytes(damaged)
+    expected = read(checked)
+    try:
+        found = read(path)
+    except WeightsError:
+        return
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("checked") / "a.pth"
+    torch.save({"a": torch.rand(50, 20), "b": torch.arange(300)}, path)
+    return path
+
+
+def test_a_file_without_checksums_is_read(checked: Path, tmp_path: Path):
+    content = read(checked)
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(content, tmp_path / "a.pth")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    found = read(tmp_path / "a.pth")
+    assert all(torch.equal(found[name], value) for name, value in content.items())
 
 
 @pytest.mark.parametrize("zipped", [True, False])

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,8 @@ INDEX = ".index.json"  # names the parts of weights in several files
 # Keys under which trainers store the tensors of a model, beside everything else.
 STATES = ("model", "state_dict", "model_state_dict", "model_state", "module", "net", "weights")
 AVERAGES = ("ema", "ema_model", "model_ema", "ema_state_dict", "state_dict_ema")
+# Parts of names of compiled, sharded and recomputed modules; those before all names are prefixes.
+WRAPPERS = re.compile(r"(?<![^.])(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 OTHER_FRAMEWORKS = ("tf_model.h5", "flax_model.msgpack", "model.onnx")
 
 
@@ -64,11 +67,13 @@ def read_pth(path: Path, preset: str | None = None) -> RawCheckpoint:
     settings = vars(args) if isinstance(args, argparse.Namespace) else args
     if not isinstance(settings, Mapping):
         settings = None
-    tensors = {
-        key.removeprefix("module.").removeprefix("_orig_mod."): value
-        for key, value in require_plain_tensors(state, path).items()
-    }
-    return RawCheckpoint(path, tensors, settings, preset, path.name, notes)
+    tensors = require_plain_tensors(state, path)
+    return RawCheckpoint(path, _unwrapped(tensors), settings, preset, path.name, notes)
+
+
+def _unwrapped(state: State) -> State:
+    """Return tensors without what torch puts into names where it wraps a part of a model."""
+    return {WRAPPERS.sub("", key): value for key, value in state.items()}
 
 
 def _model_state(content: Any, path: Path) -> tuple[Mapping[Any, Any], tuple[str, ...]]:
@@ -120,7 +125,7 @@ def read_hub_folder(folder: Path, source: str, preset: str | None = None) -> Raw
             tensors = _read_parts(folder / f"{name}{INDEX}")
         else:
             continue
-        return RawCheckpoint(folder, tensors, settings, preset, source)
+        return RawCheckpoint(folder, _unwrapped(tensors), settings, preset, source)
     others = [name for name in OTHER_FRAMEWORKS if (folder / name).exists()]
     hint = f"; {others[0]} is of another framework: convert it with transformers" if others else ""
     raise WeightsError(

@@ -1,5 +1,7 @@
 """Read files of tensors: nothing in them is run, and none costs more than about its size.
 
+The parts of a .pth have checksums, so that a changed byte is found.
+
 A pickle of a few hundred bytes can ask for any amount of memory: by compression, by tensors that
 repeat one number, or by the one function of torch's safe list that allocates. All are refused.
 """
@@ -27,6 +29,7 @@ from setmatch.models.weights.key_map import State
 
 MAX_REUSE = 4  # tensors may share memory, as those of tied layers do, up to this much of the file
 MOST_INDEX_BYTES = 50_000_000  # of the pickle, without the tensors
+CHUNK_BYTES = 1 << 20
 ALLOCATES = {"builtins bytearray", "__builtin__ bytearray"}
 _LEGACY_PICKLES = 5  # at the beginning of a file from before torch 1.6
 _UNPICKLING = (OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError)
@@ -111,8 +114,19 @@ def _pickles(path: Path) -> Iterator[bytes | BytesIO]:
                 "with torch.save"
             )
         for entry in entries:
+            if entry.CRC == 0:  # torch was told not to compute it (set_crc32_options)
+                del entry.CRC  # otherwise a check fails
             if entry.filename.endswith("data.pkl"):
                 yield archive.read(entry)
+            else:
+                _check(archive, entry)
+
+
+def _check(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
+    """Raise BadZipFile for bytes of another checksum, which torch does not look at."""
+    with archive.open(entry) as file:
+        while file.read(CHUNK_BYTES):
+            pass
 
 
 def _refuse_allocation(index: bytes | BytesIO, path: Path) -> None:
