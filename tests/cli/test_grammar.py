@@ -79,6 +79,12 @@ def error_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         ("evaluate m --data", "--data needs a value"),
         ("evaluate m d --html r.html", "here it is --report"),
         ("tune d --out t --iterations 4", "here it is --trials"),
+        ("convert-data d o --to coco --to yolo", "convert-data: --to is given twice; give it once"),
+        ("explain m a.jpg --out why", "why: a page is HTML"),
+        ("audit d --html a.pdf", "a.pdf: a page is HTML"),
+        ("compare m --html a", "a: a page is HTML"),
+        ("benchmark m --html a", "a: a page is HTML"),
+        ("queries m d --out q.html", "q.html: a folder is written"),
         ("export m --out a.onnx --frobnicate", "see setmatch export --help"),
     ],
 )

@@ -15,6 +15,7 @@ from PIL import Image
 
 import setmatch as sm
 from setmatch.cli import main
+from setmatch.cli.export import size_px_of
 from setmatch.data.synthetic.scenes import scene
 from setmatch.deploy.export import export
 from setmatch.deploy.formats import ExportFormat
@@ -241,6 +242,10 @@ def test_what_cannot_be_exported_is_refused_at_once(
     with pytest.raises(error, match=message):
         export(scenes_n, **{"path": "detector.onnx", **arguments})
     assert [each.name for each in tmp_path.iterdir()] == ["a_file"]
+
+
+def test_one_number_is_the_side_of_a_square():
+    assert [size_px_of(text) for text in ("640", "480x640")] == [(640, 640), (480, 640)]
 
 
 def test_the_command_line_refuses_an_unknown_size(capsys: pytest.CaptureFixture[str]):

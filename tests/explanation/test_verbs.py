@@ -156,9 +156,7 @@ def test_the_best_threshold_of_each_class_shows_what_predict_detects(
     assert written["threshold"] == {name: pytest.approx(below), other: 1.0}
     assert sum(use["detections"] for use in written["queries"]) == len(found)
     assert "a detection scores above the best" in (tmp_path / "queries/queries.html").read_text()
-    out = ("--out", str(tmp_path / "why.html"))
-    for name, code in (("queries", 2), ("explain", 2)):
-        place = saved / ("all.json" if name == "queries" else "street.png")
-        arguments = [name, str(saved / "model"), str(place), *out, "--threshold", "best"]
-        assert main(arguments) == code
+    for name, place, out in (("queries", "all.json", "use"), ("explain", "street.png", "why.html")):
+        words = [name, str(saved / "model"), str(saved / place), "--out", str(tmp_path / out)]
+        assert main([*words, "--threshold", "best"]) == 2
         assert "stores no best thresholds" in capsys.readouterr().err

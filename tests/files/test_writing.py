@@ -18,6 +18,7 @@ from setmatch.files.writing import (
     remove_leftovers,
     require_file,
     require_folder,
+    require_page,
     write_text,
 )
 
@@ -108,6 +109,29 @@ def test_an_unwritable_path_is_refused_in_advance(tmp_path: Path):
     ):
         with pytest.raises(ConfigError, match="/file is not a folder"):
             refused()
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.JSON", "v1.2/a.mp4", "a.safetensors", "a.pt"])
+def test_a_folder_is_not_called_like_a_file(tmp_path: Path, name: str):
+    """Who names a.csv expects a file. A folder of that name that is there stays usable."""
+    suffix = Path(name).suffix
+    with pytest.raises(ConfigError, match=rf"of several files; name one without \{suffix}$"):
+        require_folder(tmp_path / name)
+    (tmp_path / name).mkdir(parents=True)
+    require_folder(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["v1.2", "run.", ".hidden", "2026.11.30", "answers.parquet"])
+def test_a_folder_may_have_a_dot_in_its_name(tmp_path: Path, name: str):
+    require_folder(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.pdf", "a", "a.html.gz", "html"])
+def test_a_page_is_called_html(tmp_path: Path, name: str):
+    with pytest.raises(ConfigError, match=r"a page is HTML; name a file that ends in \.html$"):
+        require_page(tmp_path / name)
+    for good in ("a.html", "a.HTM", "deep/b.c.html"):
+        require_page(tmp_path / good)
 
 
 SPECIAL = ["fifo", "socket", "device", "link to a device"]

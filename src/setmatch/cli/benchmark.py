@@ -7,7 +7,7 @@ from setmatch.cli.export import size_px_of
 from setmatch.cli.options import Required, Rounds, Split
 from setmatch.cli.written import say_written
 from setmatch.errors import ConfigError
-from setmatch.files.writing import require_file
+from setmatch.files.writing import require_file, require_page
 
 
 def benchmark(
@@ -42,8 +42,8 @@ def benchmark(
     threads
         Numbers of threads, separated by commas.
     size
-        Height and width of the network's input, as in 480x640. With dynamic, the model resizes an
-        image of 480x640 as usual.
+        Height and width of the network's input, as in 480x640 (640 is 640x640). With dynamic, the
+        model resizes an image of 480x640 as usual.
     data
         Data set to measure AP on: a folder, a YOLO data.yaml, or a COCO JSON file.
     json
@@ -56,9 +56,10 @@ def benchmark(
     from setmatch.deploy.benchmark.benchmark import benchmark
     from setmatch.deploy.benchmark.html import write_page
 
-    for path in (json, html):
-        if path is not None:
-            require_file(path)
+    if json is not None:
+        require_file(json)
+    if html is not None:
+        require_page(html)
     result = benchmark(
         models,
         engines=engines.split(","),

@@ -15,7 +15,7 @@ from setmatch.cli.options import (
     Workers,
 )
 from setmatch.cli.written import say_written
-from setmatch.files.writing import require_file
+from setmatch.files.writing import require_file, require_page
 
 
 def compare(
@@ -67,9 +67,10 @@ def compare(
     from setmatch.evaluation.compare.compare import compare
     from setmatch.evaluation.compare.html import write_page
 
-    for path in (json, html):
-        if path is not None:
-            require_file(path)
+    if json is not None:
+        require_file(json)
+    if html is not None:
+        require_page(html)
     comparison = compare(
         models,
         data,

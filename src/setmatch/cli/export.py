@@ -45,8 +45,9 @@ def export(
     out
         File to write, such as detector.onnx or detector.xml. For web: a folder.
     size
-        Height and width of the network's input, as in 480x640; every image is resized to it. With
-        dynamic, images keep their aspect ratio and are resized as in training.
+        Height and width of the network's input, as in 480x640 (640 is 640x640); every image
+        is resized to it. With dynamic, images keep their aspect ratio and are resized as in
+        training.
     end_to_end
         For programs without setmatch: the file takes one image as uint8 (height, width, 3), and
         returns boxes in pixels of that image, classes, scores and masks.
@@ -112,7 +113,7 @@ def size_px_of(text: str) -> tuple[int, int] | None:
     """Return the (height, width) that --size names; None for dynamic."""
     if text == "dynamic":
         return None
-    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    found = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)
     if found is None:
         raise ConfigError(f"--size {text}: give height and width, as in 480x640, or dynamic")
-    return int(found[1]), int(found[2])
+    return int(found[1]), int(found[2] or found[1])

@@ -7,7 +7,14 @@ from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
-from cyclopts import App, CoercionError, CycloptsError, MissingArgumentError, UnknownOptionError
+from cyclopts import (
+    App,
+    CoercionError,
+    CycloptsError,
+    MissingArgumentError,
+    RepeatArgumentError,
+    UnknownOptionError,
+)
 from cyclopts.exceptions import UnknownCommandError, UnusedCliTokensError
 
 from setmatch.errors import ConfigError, suggest
@@ -144,6 +151,8 @@ def said(app: App, error: CycloptsError) -> str | None:
     if isinstance(error, CoercionError) and error.token is not None and error.token.keyword:
         wanted = _wanted(error.target_type)
         return wanted and f"{error.token.keyword} {error.token.value}: give {wanted}"
+    if isinstance(error, RepeatArgumentError):
+        return f"{verb}: {error.token.keyword} is given twice; give it once"
     if isinstance(error, UnusedCliTokensError):
         return _too_much(verb, arguments, error.root_input_tokens or [], unused[0])
     return None

@@ -20,7 +20,7 @@ from setmatch.data.open import divided, in_convention, is_one_split
 from setmatch.data.splits import SPLITS, words_for
 from setmatch.errors import ConfigError, DataError
 from setmatch.files.reading import require_regular
-from setmatch.files.writing import atomic_folder
+from setmatch.files.writing import atomic_folder, require_folder
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ def convert_dataset(
     assert target.write is not None, "writable_formats names only formats that can be written"
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise ConfigError(f"{destination}: exists already; name a new or empty folder")
+    require_folder(destination)
     found = discover_dataset(source, format)
     parts = _chosen(source, in_convention(found.parts, boxes), splits)
     if images is not None:

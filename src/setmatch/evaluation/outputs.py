@@ -7,7 +7,7 @@ from pathlib import Path
 from setmatch.data.dataset import DetectionDataset
 from setmatch.evaluation.metrics.coco import Results
 from setmatch.evaluation.results import Report
-from setmatch.files.writing import require_file, write_text
+from setmatch.files.writing import require_file, require_page, write_text
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Outputs:
         for field in fields(self):
             path = getattr(self, field.name)
             if path is not None:
-                require_file(path)
+                (require_page if field.name == "report" else require_file)(path)
 
     def write_numbers(self, report: Report, results: Results, dataset: DetectionDataset) -> None:
         """Write the requested JSON files: the metrics, and the detections as COCO results."""

@@ -16,7 +16,7 @@ from setmatch.explanation.explained_image import ExplainedImage
 from setmatch.explanation.figures import write_figures
 from setmatch.explanation.html import write_page
 from setmatch.explanation.shown_scores import checked_scores
-from setmatch.files.writing import require_file, require_folder
+from setmatch.files.writing import require_folder, require_page
 from setmatch.inference.engines.eager import as_engine, evaluation_copy
 from setmatch.inference.options import ScoreThreshold
 from setmatch.models.detector import Detector
@@ -33,7 +33,7 @@ class Explanation(ExplainedImage):
 
         Raises ConfigError if `path` cannot be written.
         """
-        require_file(path)
+        require_page(path)
         write_page(self, Path(path))
 
     def save_figures(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from setmatch.errors import ConfigError
 from setmatch.explanation.explain import Explanation
-from setmatch.files.writing import require_file, require_folder
+from setmatch.files.writing import require_folder, require_page
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class ExplanationFiles:
     def require_writable(self) -> None:
         """Raise ConfigError unless all files can be written."""
         if self.page is not None:
-            require_file(self.page)
+            require_page(self.page)
         if self.figures is not None:
             require_folder(self.figures)
 

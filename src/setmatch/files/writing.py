@@ -21,6 +21,34 @@ _REMOVED = ".removed-"
 _SPECIAL = "is a device, pipe or socket, no file"
 
 
+# Of files that a name without a file asks for; folders have other dots in their names.
+_FILES = frozenset(
+    [
+        ".csv",
+        ".json",
+        ".jsonl",
+        ".txt",
+        ".xml",
+        ".yaml",
+        ".html",
+        ".pdf",
+        ".zip",
+        ".jpg",
+        ".jpeg",
+        ".png",
+        ".gif",
+        ".mp4",
+        ".avi",
+        ".mov",
+        ".mkv",
+        ".onnx",
+        ".pt",
+        ".pth",
+        ".safetensors",
+    ]
+)
+
+
 def require_file(path: str | Path) -> None:
     """Raise ConfigError unless a file can be written at `path`. Call it before hours of work."""
     path = Path(path)
@@ -32,11 +60,22 @@ def require_file(path: str | Path) -> None:
     _require_writable(path, path.absolute().parents)
 
 
+def require_page(path: str | Path) -> None:
+    """Raise ConfigError unless `path` ends in .html, and a file can be written there."""
+    require_file(path)
+    if Path(path).suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"{path}: a page is HTML; name a file that ends in .html")
+
+
 def require_folder(path: str | Path) -> None:
     """Raise ConfigError unless files can be written into the folder `path`."""
     path = Path(path)
     if path.exists() and not path.is_dir():
         raise ConfigError(f"{path}: is not a folder; name a folder")
+    if path.suffix.lower() in _FILES and not path.exists():
+        raise ConfigError(
+            f"{path}: a folder is written, of several files; name one without {path.suffix}"
+        )
     _require_writable(path, (path.absolute(), *path.absolute().parents))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from setmatch.distributed import Distributed
 from setmatch.errors import ConfigError, TrainingError
 from setmatch.files.folder_lock import FolderLock, locked
-from setmatch.files.writing import remove_leftovers, set_aside
+from setmatch.files.writing import remove_leftovers, require_folder, set_aside
 from setmatch.training.checkpoints.best import BEST
 from setmatch.training.checkpoints.checkpoint import CHECKPOINTS, remove_old, set_aside_newer
 from setmatch.training.logging.live.live_page import PAGE
@@ -33,8 +33,7 @@ def locked_run(run: Path, distributed: Distributed) -> Iterator[FolderLock | Non
         locks: list[FolderLock] = []
 
         def lock() -> None:
-            if run.exists() and not run.is_dir():
-                raise ConfigError(f"{run}: is a file; name a folder for the run")
+            require_folder(run)
             locks.append(stack.enter_context(locked(run)))
 
         distributed.first(lock)

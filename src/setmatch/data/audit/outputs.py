@@ -6,7 +6,7 @@ from pathlib import Path
 from setmatch.data.audit.audit import DataAudit
 from setmatch.data.audit.fix import write_fixed
 from setmatch.data.audit.html import write_page
-from setmatch.files.writing import require_file, require_folder
+from setmatch.files.writing import require_file, require_folder, require_page
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,11 @@ class AuditFiles:
 
     def require_writable(self) -> None:
         """Raise ConfigError now rather than after the last image."""
-        for path in (self.json, self.html, self.recipe):
+        for path in (self.json, self.recipe):
             if path is not None:
                 require_file(path)
+        if self.html is not None:
+            require_page(self.html)
         if self.fixed is not None:
             require_folder(self.fixed)
 
