@@ -10,9 +10,9 @@ from torch import nn
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.losses.criterion import Criterion
 from setmatch.models.detector import Detector
-from setmatch.models.layers.denoising import DenoisingQueries
 
 from .comparison import gradient_norm, random_pixels, whole_images
+from .denoising_noise import SEED, share_noise
 from .random_targets import random_targets
 
 COSTS = MatchCosts.model_validate({"class": 2})
@@ -56,13 +56,11 @@ def assert_class_and_box_losses_agree(
     names = {"class": class_term, "l1": "loss_bbox", "giou": "loss_giou"}
     pixels = random_pixels(size_px, 2, torch.float32)
     targets = random_targets(counts, classes=reference.config.num_labels)
-    torch.manual_seed(5)
-    noised = model.denoising(targets)
-    _same_noise(monkeypatch, modeling, noised)
+    share_noise(model, targets, [modeling], monkeypatch)
     labels = [{"class_labels": t.classes, "boxes": t.cxcywh} for t in targets]
     theirs = reference(pixel_values=pixels, labels=labels).loss_dict
 
-    torch.manual_seed(5)
+    torch.manual_seed(SEED)
     groups = model(whole_images(pixels), targets)
     losses = Criterion(model.class_loss, COSTS, LossWeights())(groups, targets)
     ours = {group.group: group.terms for group in losses.groups}
@@ -80,25 +78,3 @@ def assert_class_and_box_losses_agree(
     assert total[0] == pytest.approx(total[1], rel=1e-3)
     for our_part, their_part in parts:
         assert gradient_norm(our_part) == pytest.approx(gradient_norm(their_part), rel=1e-3)
-
-
-def _same_noise(
-    monkeypatch: pytest.MonkeyPatch, modeling: ModuleType, noised: DenoisingQueries
-) -> None:
-    """Give transformers our noised queries, as its own function returns them."""
-    extra = noised.real.shape[1]
-    assignment = noised.assignment
-
-    def ours(targets, num_classes, num_queries, class_embed, **_):
-        mask = torch.zeros(extra + num_queries, extra + num_queries)
-        mask[extra:, :extra] = -torch.inf
-        mask[:extra, :extra].masked_fill_(~noised.same_group, -torch.inf)
-        rows = [assignment.query[assignment.image == image] for image in range(len(targets))]
-        split = {"dn_positive_idx": rows, "dn_num_group": noised.groups}
-        content = class_embed.weight[
-            (noised.content[:, :, None] == class_embed.weight.detach()).all(-1).int().argmax(-1)
-        ]
-        split["dn_num_split"] = [extra, num_queries]
-        return content, torch.logit(noised.cxcywh), mask, split
-
-    monkeypatch.setattr(modeling, "get_contrastive_denoising_training_group", ours)

@@ -10,32 +10,14 @@ from transformers.models.rt_detr_v2 import modeling_rt_detr_v2
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.losses.criterion import Criterion
 from setmatch.models.detector import Detector
-from setmatch.models.layers.denoising import DenoisingQueries
 
 from .comparison import gradient_norm, random_pixels, whole_images
+from .denoising_noise import SEED, share_noise
 from .random_targets import random_targets
 
 COSTS = MatchCosts.model_validate({"class": 2})
 NAMES = {"class": "loss_vfl", "l1": "loss_bbox", "giou": "loss_giou"}
 WEIGHTS = {"class": 1, "l1": 5, "giou": 2}
-
-
-def _same_noise(monkeypatch, noised: DenoisingQueries, labels: torch.Tensor) -> None:
-    """Give transformers our noised queries, as its own function returns them."""
-    extra = noised.real.shape[1]
-    assignment = noised.assignment
-
-    def ours(targets, num_classes, num_queries, class_embed, **_):
-        mask = torch.zeros(extra + num_queries, extra + num_queries)
-        mask[extra:, :extra] = -torch.inf
-        mask[:extra, :extra].masked_fill_(~noised.same_group, -torch.inf)
-        rows = [assignment.query[assignment.image == image] for image in range(len(targets))]
-        split = {"dn_positive_idx": rows, "dn_num_group": noised.groups}
-        split["dn_num_split"] = [extra, num_queries]
-        return class_embed(labels), torch.logit(noised.cxcywh), mask, split
-
-    for module in (modeling_rt_detr, modeling_rt_detr_v2):
-        monkeypatch.setattr(module, "get_contrastive_denoising_training_group", ours)
 
 
 def keep_boxes_inside(reference: Any) -> None:
@@ -57,17 +39,13 @@ def assert_losses_and_gradients_agree(
     reference.train()
     pixels = random_pixels(size_px, 2, torch.float32)
     targets = random_targets(counts, classes=reference.config.num_labels)
-    chosen: list[torch.Tensor] = []
-    model.denoising.embedding.register_forward_hook(lambda _, given, __: chosen.append(given[0]))
-    torch.manual_seed(5)
-    noised = model.denoising(targets)
     if sum(counts):  # without any target, transformers denoises nothing
-        _same_noise(monkeypatch, noised, chosen[0])
+        share_noise(model, targets, [modeling_rt_detr, modeling_rt_detr_v2], monkeypatch)
     labels = [{"class_labels": t.classes, "boxes": t.cxcywh} for t in targets]
     result = reference(pixel_values=pixels, labels=labels)
     theirs = result.loss_dict
 
-    torch.manual_seed(5)
+    torch.manual_seed(SEED)
     groups = model(whole_images(pixels), targets)
     losses = Criterion(model.class_loss, COSTS, LossWeights())(groups, targets)
     ours = {group.group: group.terms for group in losses.groups}

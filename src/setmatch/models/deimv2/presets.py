@@ -6,14 +6,10 @@ from setmatch.losses.classification import CLASSIFICATION_LOSSES
 from setmatch.models.deimv2.config import ATTO, FEMTO, NANO, PICO, DEIMv2Shape
 from setmatch.models.detector import Detector
 from setmatch.models.dfine.model import DFineDetector
-from setmatch.models.dfine.presets import (
-    contrastive_denoising,
-    hgnetv2,
-    pyramid_encoder,
-    to_memory,
-)
+from setmatch.models.dfine.presets import hgnetv2, pyramid_encoder, to_memory
 from setmatch.models.family import by_name
 from setmatch.models.layers.attention import Attention, RMSNorm, SwiGLU
+from setmatch.models.layers.denoising import rtdetr_denoising
 from setmatch.models.layers.distribution_decoder import (
     DistributionDecoder,
     EdgeQuality,
@@ -58,7 +54,9 @@ def _deimv2(num_classes: int, shape: DEIMv2Shape) -> Detector:
         hgnetv2(shape, 1 if lite else len(shape.points)),
         _lite_encoder(shape) if lite else pyramid_encoder(shape, shape.encoder_dim, added),
         AnchorSelection(shape.num_queries, shape.dim, logits, shape.prepares_tokens, activation),
-        contrastive_denoising(num_classes, shape),
+        rtdetr_denoising(
+            num_classes, shape.dim, shape.denoising_queries, shape.label_noise, shape.box_noise
+        ),
         _decoder(shape, logits),
         class_loss,
     )

@@ -13,7 +13,7 @@ from setmatch.models.dfine.model import DFineDetector
 from setmatch.models.family import by_name
 from setmatch.models.layers.attention import Attention, FeedForward, PostNorm
 from setmatch.models.layers.deformable_decoder import BoxPosition
-from setmatch.models.layers.denoising import Denoising
+from setmatch.models.layers.denoising import rtdetr_denoising
 from setmatch.models.layers.distribution_decoder import (
     DistributionDecoder,
     EdgeQuality,
@@ -65,19 +65,12 @@ def _dfine(num_classes: int, shape: DFineShape) -> Detector:
         AnchorSelection(
             shape.num_queries, shape.dim, logits, activation=ACTIVATIONS[shape.activation]
         ),
-        contrastive_denoising(num_classes, shape),
+        rtdetr_denoising(
+            num_classes, shape.dim, shape.denoising_queries, shape.label_noise, shape.box_noise
+        ),
         _decoder(shape, logits),
         class_loss,
     )
-
-
-def contrastive_denoising(num_classes: int, shape: DFineShape) -> Denoising:
-    """Return the denoising of a shape.
-
-    Half of the denoising queries are negatives, and half of the chosen labels change.
-    """
-    queries, labels = 2 * shape.denoising_queries, shape.label_noise / 2
-    return Denoising(num_classes, shape.dim, queries, labels, shape.box_noise)
 
 
 def hgnetv2(shape: DFineShape, levels: int) -> HGNetV2:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -57,12 +56,6 @@ class Denoising(nn.Module):
         self.box_noise = box_noise
         self.embedding = nn.Embedding(num_classes + 1, dim)  # the last one is padding
 
-    def with_zero_padding(self) -> Self:
-        """Return the same, with the content of padding fixed at zero, as published."""
-        classes, dim = self.embedding.weight.shape
-        self.embedding = nn.Embedding(classes, dim, padding_idx=self.num_classes)
-        return self
-
     def forward(self, targets: Sequence[Target]) -> DenoisingQueries:
         """Return about `queries` denoising queries per image, or one group if that is more.
 
@@ -114,6 +107,19 @@ class Denoising(nn.Module):
         ordered = torch.cat([torch.minimum(low, high), torch.maximum(low, high)], dim=-1)
         noised = xyxy_to_cxcywh(ordered)
         return torch.cat([noised[..., :2], noised[..., 2:].clamp(min=0.01)], dim=-1)
+
+
+def rtdetr_denoising(
+    num_classes: int, dim: int, queries: int, label_noise: float, box_noise: float
+) -> Denoising:
+    """Return the denoising of RT-DETR's published code and of its descendants.
+
+    There, `queries` counts positives alone, half of `label_noise` is the fraction of random labels,
+    and the content of padding stays zero.
+    """
+    denoising = Denoising(num_classes, dim, 2 * queries, label_noise / 2, box_noise)
+    denoising.embedding = nn.Embedding(num_classes + 1, dim, padding_idx=num_classes)
+    return denoising
 
 
 def denoising_attn_mask(

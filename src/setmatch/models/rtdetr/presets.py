@@ -14,7 +14,7 @@ from setmatch.models.layers.deformable_decoder import (
     DeformableDecoderLayer,
     RefiningDecoder,
 )
-from setmatch.models.layers.denoising import Denoising
+from setmatch.models.layers.denoising import rtdetr_denoising
 from setmatch.models.layers.fusion_blocks import ConvNormSiLU, CSPFusion, ShrinkConv
 from setmatch.models.layers.hybrid_encoder import PyramidEncoder
 from setmatch.models.layers.position_encoding import GridPosition, TrainingPosition
@@ -112,14 +112,9 @@ def _rtdetr(num_classes: int, shape: RTDetrShape, sampling: list[ProjectedSampli
         ),
         _encoder(shape),
         AnchorSelection(shape.num_queries, shape.dim, logits),
-        # Half of the denoising queries are negatives, and half of the chosen labels change.
-        Denoising(
-            num_classes,
-            shape.dim,
-            2 * shape.denoising_queries,
-            shape.label_noise / 2,
-            shape.box_noise,
-        ).with_zero_padding(),
+        rtdetr_denoising(
+            num_classes, shape.dim, shape.denoising_queries, shape.label_noise, shape.box_noise
+        ),
         RefiningDecoder(
             [
                 DeformableDecoderLayer(
