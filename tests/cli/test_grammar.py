@@ -138,6 +138,8 @@ VALUES = [
     ("serve run --port=80.5", "--port 80.5: give a whole number"),
     ("predict a.jpg --batch-size 2.7", "--batch-size 2.7: give a whole number"),
     ("predict a.jpg --tiles 64.5", "--tiles 64.5: give a whole number or auto"),
+    ("queries run d --out o --query 3 --query 4.5", "--query 4.5: give a whole number"),
+    ("queries run d --out o --query many", "--query many: give a whole number"),
     ("predict a.jpg --overlap 0.5", "m: no such"),
 ]
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from io import TextIOWrapper
 from typing import TextIO
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 import setmatch
 from setmatch.cli.ablate import ablate
@@ -28,7 +28,7 @@ from setmatch.cli.demo import demo
 from setmatch.cli.evaluate import evaluate
 from setmatch.cli.explain import explain
 from setmatch.cli.export import export
-from setmatch.cli.grammar import by_place, said
+from setmatch.cli.grammar import by_place, exact, said
 from setmatch.cli.list_models import models
 from setmatch.cli.predict import predict
 from setmatch.cli.push import push
@@ -48,6 +48,7 @@ app = App(
     "that defines a model; --accept-license NAME, for weights that are not free for every use; and "
     "--trust FILE, for a .pt2 file, whose compiled code runs when it is loaded.",
     group_parameters="Options",
+    default_parameter=Parameter(converter=exact),
     version=lambda: setmatch.__version__,
     result_action="return_none",
     suppress_keyboard_interrupt=False,

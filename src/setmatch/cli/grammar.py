@@ -1,7 +1,7 @@
 """One grammar for all commands: arguments by place or by name, and what is said of other words."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
@@ -14,13 +14,14 @@ from cyclopts import (
     MissingArgumentError,
     RepeatArgumentError,
     UnknownOptionError,
+    convert,
 )
 from cyclopts.exceptions import UnknownCommandError, UnusedCliTokensError
 
 from setmatch.errors import ConfigError, suggest
 
 if TYPE_CHECKING:
-    from cyclopts import Argument, ArgumentCollection
+    from cyclopts import Argument, ArgumentCollection, Token
 
 # Other names of arguments that are usually given by their place.
 ALSO = {"convert-weights": {"--model": "SOURCE"}}
@@ -109,8 +110,9 @@ def by_place(app: App, tokens: Sequence[str]) -> list[str]:
     if verb not in app or verb.startswith("-") or not any("=" in t or t[:2] == "--" for t in rest):
         return list(tokens)
     arguments = app[verb].assemble_argument_collection(parse_docstring=True)
-    words = _split(verb, arguments, rest)
-    _refuse_key_value(verb, arguments, words)
+    places = _names_of_places(verb, arguments)
+    words = _split(verb, arguments, places, rest)
+    _refuse_key_value(verb, {*places, *(n for each in arguments for n in each.names)}, words)
     if not words.named:
         return list(tokens)
     slots = [each for each in arguments if each.index is not None]
@@ -158,9 +160,23 @@ def said(app: App, error: CycloptsError) -> str | None:
     return None
 
 
-def _split(verb: str, arguments: "ArgumentCollection", tokens: Sequence[str]) -> Words:
+def exact(kind: Any, tokens: Sequence["Token"]) -> Any:
+    """Convert words as cyclopts does, but refuse 2.7 for a whole number, which it would round."""
+    kinds = get_args(kind) or (kind,)
+    if int in kinds and float not in kinds:
+        for token in tokens:
+            if _FRACTION.fullmatch(token.value) and float(token.value) % 1:
+                raise CoercionError(token=token, target_type=kind)
+    return convert(kind, tokens)
+
+
+def _split(
+    verb: str,
+    arguments: "ArgumentCollection",
+    places: Mapping[str, int],
+    tokens: Sequence[str],
+) -> Words:
     options = {name: each for each in arguments if each.index is None for name in each.names}
-    places = _names_of_places(verb, arguments)
     placed: list[str] = []
     named: list[tuple[int, str]] = []
     others: list[str] = []
@@ -175,22 +191,10 @@ def _split(verb: str, arguments: "ArgumentCollection", tokens: Sequence[str]) ->
         elif token.startswith("--"):
             others.append(token)
             if name in options and options[name].hint is not bool and not equals:
-                following = next(rest, None)
-                others += [] if following is None else [following]
-                value = following or ""
-            if name in options:
-                _refuse_fraction(name, value, options[name].hint)
+                others += [following for following in [next(rest, None)] if following is not None]
         else:
             placed.append(token)
     return Words(tuple(placed), tuple(named), tuple(others))
-
-
-def _refuse_fraction(name: str, value: str, hint: Any) -> None:
-    """Raise ConfigError for 2.7 where a whole number belongs, to which cyclopts would round it."""
-    kinds = get_args(hint) or (hint,)
-    is_fraction = _FRACTION.fullmatch(value) and float(value) % 1
-    if is_fraction and int in kinds and float not in kinds:
-        raise ConfigError(f"{name} {value}: give {_wanted(hint)}")
 
 
 def _names_of_places(verb: str, arguments: "ArgumentCollection") -> dict[str, int]:
@@ -206,9 +210,8 @@ def _names_of_places(verb: str, arguments: "ArgumentCollection") -> dict[str, in
     return places
 
 
-def _refuse_key_value(verb: str, arguments: "ArgumentCollection", words: Words) -> None:
+def _refuse_key_value(verb: str, known: Collection[str], words: Words) -> None:
     """Raise ConfigError for `epochs=10`, which other programs take, unless it is a file."""
-    known = {*_names_of_places(verb, arguments), *(n for each in arguments for n in each.names)}
     for word in words.placed:
         found = _KEY_VALUE.fullmatch(word)
         if (
@@ -225,7 +228,7 @@ _KINDS = {int: "a whole number", float: "a number", bool: "yes or no"}
 def _wanted(kind: Any) -> str | None:
     """Return what values of a type are called; None for one that has no such words."""
     words: list[str] = []
-    for part in get_args(kind) if get_origin(kind) in (UnionType, Union) else (kind,):
+    for part in get_args(kind) if get_origin(kind) in (UnionType, Union, tuple) else (kind,):
         if get_origin(part) is Literal:
             words += map(str, get_args(part))
         elif part in _KINDS:
