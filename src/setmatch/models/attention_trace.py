@@ -81,38 +81,34 @@ class SamplingDetector(Detector):
     queries: Any
     decoder: Any
 
-
-def trace_sampling(model: SamplingDetector, batch: Batch) -> AttentionTrace:
-    """Return the attention of a model in evaluation mode on a batch of one image.
-
-    Raises WeightsError if its predictions are not finite.
-    """
-    encoder_self: list[Any] = [layer.self_attention for layer in model.encoder.layers]
-    decoder_self: list[Any] = [layer.self_attention for layer in model.decoder.layers]
-    cross: list[Any] = [layer.cross_attention for layer in model.decoder.layers]
-    with record_calls([*encoder_self, *decoder_self, *cross, model.queries]) as calls:
-        predictions = model(batch)[0].predictions
-    require_finite(predictions)
-    decoder_self = [each for each in decoder_self if each in calls]  # the layers that have run
-    cross = [each for each in cross if each in calls]
-    (memory,) = calls[model.queries]
-    sampled = [each.sampling_points(*calls[each]) for each in cross]
-    # The points of a query may be grouped by level: all go into one axis, and heads go first.
-    places = torch.stack([place[0].transpose(0, 1).flatten(2, -2) for place, _ in sampled])
-    weights = torch.stack([weight[0].transpose(0, 1).flatten(2) for _, weight in sampled])
-    points = torch.tensor(cross[0].points)
-    return make_trace(
-        predictions,
-        model.class_loss,
-        _start(model, memory),
-        SamplingPoints(
-            places.cpu(), weights.cpu(), torch.arange(len(points)).repeat_interleave(points)
-        ),
-        decoder_self,
-        encoder_self,
-        memory.shapes[-1],
-        calls,
-    )
+    def attention_trace(self, batch: Batch) -> AttentionTrace:
+        """Return the attention of one image, as `Detector.attention_trace` says."""
+        encoder_self: list[Any] = [layer.self_attention for layer in self.encoder.layers]
+        decoder_self: list[Any] = [layer.self_attention for layer in self.decoder.layers]
+        cross: list[Any] = [layer.cross_attention for layer in self.decoder.layers]
+        with record_calls([*encoder_self, *decoder_self, *cross, self.queries]) as calls:
+            predictions = self(batch)[0].predictions
+        require_finite(predictions)
+        decoder_self = [each for each in decoder_self if each in calls]  # the layers that have run
+        cross = [each for each in cross if each in calls]
+        (memory,) = calls[self.queries]
+        sampled = [each.sampling_points(*calls[each]) for each in cross]
+        # The points of a query may be grouped by level: all go into one axis, and heads go first.
+        places = torch.stack([place[0].transpose(0, 1).flatten(2, -2) for place, _ in sampled])
+        weights = torch.stack([weight[0].transpose(0, 1).flatten(2) for _, weight in sampled])
+        points = torch.tensor(cross[0].points)
+        return make_trace(
+            predictions,
+            self.class_loss,
+            _start(self, memory),
+            SamplingPoints(
+                places.cpu(), weights.cpu(), torch.arange(len(points)).repeat_interleave(points)
+            ),
+            decoder_self,
+            encoder_self,
+            memory.shapes[-1],
+            calls,
+        )
 
 
 def _start(model: SamplingDetector, memory: Memory) -> QueryPredictions | None:

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from torch import nn
 
 from setmatch.losses.classification import ClassificationLoss
-from setmatch.models.detr.attention_trace import SingleMapDetector, trace_detr
+from setmatch.models.detr.attention_trace import SingleMapDetector
 from setmatch.models.detr.model import encoded_tokens
 from setmatch.models.layers.conditional_decoder import AnchorDecoder, ConditionalDecoder
-from setmatch.structures.attention import AttentionTrace
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.outputs import PredictionGroup, Predictions
 
@@ -45,7 +44,3 @@ class PlacedDETR(SingleMapDetector):
         content, place = self.queries(image.memory)
         decoded, boxes = self.decoder(content, place, image.memory, image.position, image.attn_mask)
         return (PredictionGroup("main", Predictions(self.class_head(decoded), boxes)),)
-
-    def attention_trace(self, batch: Batch) -> AttentionTrace:
-        """Return the attention of one image, as `Detector.attention_trace` says."""
-        return trace_detr(self, batch)

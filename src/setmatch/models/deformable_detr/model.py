@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from setmatch.losses.classification import ClassificationLoss
-from setmatch.models.attention_trace import SamplingDetector, trace_sampling
+from setmatch.models.attention_trace import SamplingDetector
 from setmatch.models.class_rows import ClassRows
 from setmatch.models.layers.box_relations import QueryAttentionMask
 from setmatch.models.layers.deformable_attention import PointAttention
@@ -16,7 +16,6 @@ from setmatch.models.layers.deformable_encoder import DeformableEncoder
 from setmatch.models.layers.placed_decoder import PlacedRefiningDecoder, SteadyPlaceDecoder
 from setmatch.models.layers.placed_queries import LearnedPlaces, TokenPlaces, TokenProposals
 from setmatch.models.layers.queries import only_real
-from setmatch.structures.attention import AttentionTrace
 from setmatch.structures.batch import Batch, Target, require_targets
 from setmatch.structures.outputs import PredictionGroup, Predictions
 
@@ -75,10 +74,6 @@ class DeformableDETR(SamplingDetector):
         if isinstance(self.queries, LearnedPlaces):
             parts.append(self.queries.place)
         return {id(each): PLACING_RATE for part in parts for each in part.parameters()}
-
-    def attention_trace(self, batch: Batch) -> AttentionTrace:
-        """Return the attention of one image, as `Detector.attention_trace` says."""
-        return trace_sampling(self, batch)
 
 
 def _any_class(tokens: TokenProposals, targets: Sequence[Target]) -> PredictionGroup:

@@ -19,31 +19,27 @@ class SingleMapDetector(Detector):
     encoder: Any
     decoder: Any
 
-
-def trace_detr(model: SingleMapDetector, batch: Batch) -> AttentionTrace:
-    """Return the attention of such a detector in evaluation mode on a batch of one image.
-
-    Raises WeightsError if its predictions are not finite.
-    """
-    encoder, decoder = _layers(model.encoder), _layers(model.decoder)
-    encoder_self = [layer.self_attention for layer in encoder]
-    decoder_self = [layer.self_attention for layer in decoder]
-    cross = [layer.cross_attention for layer in decoder]
-    with record_calls([*encoder_self, *decoder_self, *cross, model.embed]) as calls:
-        predictions = model(batch)[0].predictions
-    require_finite(predictions)
-    height, width = calls[model.embed][0].shape[-2:]
-    maps = torch.stack([attention_weights(each, calls) for each in cross])
-    return make_trace(
-        predictions,
-        model.class_loss,
-        None,
-        AttentionMaps(maps, (height, width)),
-        decoder_self,
-        encoder_self,
-        (height, width),
-        calls,
-    )
+    def attention_trace(self, batch: Batch) -> AttentionTrace:
+        """Return the attention of one image, as `Detector.attention_trace` says."""
+        encoder, decoder = _layers(self.encoder), _layers(self.decoder)
+        encoder_self = [layer.self_attention for layer in encoder]
+        decoder_self = [layer.self_attention for layer in decoder]
+        cross = [layer.cross_attention for layer in decoder]
+        with record_calls([*encoder_self, *decoder_self, *cross, self.embed]) as calls:
+            predictions = self(batch)[0].predictions
+        require_finite(predictions)
+        height, width = calls[self.embed][0].shape[-2:]
+        maps = torch.stack([attention_weights(each, calls) for each in cross])
+        return make_trace(
+            predictions,
+            self.class_loss,
+            None,
+            AttentionMaps(maps, (height, width)),
+            decoder_self,
+            encoder_self,
+            (height, width),
+            calls,
+        )
 
 
 def _layers(stack: nn.Module) -> list[Any]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from setmatch.losses.classification import ClassificationLoss
-from setmatch.models.detr.attention_trace import SingleMapDetector, trace_detr
+from setmatch.models.detr.attention_trace import SingleMapDetector
 from setmatch.models.layers.cells import Cells, cells_of
 from setmatch.models.layers.detr_mask_head import DETRMaskHead
 from setmatch.models.parameter_groups import (
@@ -17,7 +17,6 @@ from setmatch.models.parameter_groups import (
     backbone_and_rest,
     split_muon_params,
 )
-from setmatch.structures.attention import AttentionTrace
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.outputs import PredictionGroup, Predictions
 
@@ -99,10 +98,6 @@ class DETR(SingleMapDetector):
             decoded[-1], image.memory, image.tokens, levels, image.attn_mask, hidden
         )
         return (self._with_masks(predictions, mask_decoder),)
-
-    def attention_trace(self, batch: Batch) -> AttentionTrace:
-        """Return the attention of one image, as `Detector.attention_trace` says."""
-        return trace_detr(self, batch)
 
 
 def muon_parameter_groups(detector: DETR) -> ParameterGroups:

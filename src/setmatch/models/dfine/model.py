@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from setmatch.losses.classification import ClassificationLoss
-from setmatch.models.attention_trace import SamplingDetector, trace_sampling
+from setmatch.models.attention_trace import SamplingDetector
 from setmatch.models.layers.box_relations import QueryAttentionMask
 from setmatch.models.layers.denoising import Denoising, denoising_attn_mask
 from setmatch.models.layers.distribution_decoder import DistributionDecoder, RefinedQueries
@@ -15,7 +15,6 @@ from setmatch.models.layers.hybrid_encoder import PyramidEncoder
 from setmatch.models.layers.lite_encoder import LiteEncoder
 from setmatch.models.layers.queries import AnchorSelection, only_real
 from setmatch.models.parameter_groups import norms_and_outer_biases
-from setmatch.structures.attention import AttentionTrace
 from setmatch.structures.batch import Batch, Target, require_targets
 from setmatch.structures.outputs import Assignment, PredictionGroup, Predictions
 
@@ -78,10 +77,6 @@ class DFineDetector(SamplingDetector):
     def undecayed(self) -> Set[int]:
         """Return the parameters of norms, and the biases outside of the backbone."""
         return norms_and_outer_biases(self)
-
-    def attention_trace(self, batch: Batch) -> AttentionTrace:
-        """Return the attention of one image, as `Detector.attention_trace` says."""
-        return trace_sampling(self, batch)
 
 
 def _groups(

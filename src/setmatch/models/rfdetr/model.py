@@ -5,7 +5,7 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 
 from setmatch.losses.classification import ClassificationLoss
-from setmatch.models.attention_trace import SamplingDetector, trace_sampling
+from setmatch.models.attention_trace import SamplingDetector
 from setmatch.models.backbones.windowed_transformer import WindowedTransformer
 from setmatch.models.class_rows import ClassRows
 from setmatch.models.layers.box_relations import QueryAttentionMask
@@ -15,7 +15,6 @@ from setmatch.models.layers.pyramid_projector import PyramidProjector
 from setmatch.models.layers.queries import only_real
 from setmatch.models.layers.scale_projector import ScaleProjector
 from setmatch.models.layers.steady_decoder import SteadyDecoder
-from setmatch.structures.attention import AttentionTrace
 from setmatch.structures.batch import Batch, Target, require_targets
 from setmatch.structures.outputs import PredictionGroup, Predictions
 
@@ -105,7 +104,3 @@ class RFDETRDetector(SamplingDetector):
     def undecayed(self) -> Set[int]:
         """Return the parameters of the backbone that have no weight decay."""
         return self.backbone.undecayed()
-
-    def attention_trace(self, batch: Batch) -> AttentionTrace:
-        """Return the attention of one image, as `Detector.attention_trace` says."""
-        return trace_sampling(self, batch)

@@ -6,14 +6,13 @@ import torch
 from torch import nn
 
 from setmatch.losses.classification import ClassificationLoss
-from setmatch.models.attention_trace import SamplingDetector, trace_sampling
+from setmatch.models.attention_trace import SamplingDetector
 from setmatch.models.layers.box_relations import QueryAttentionMask
 from setmatch.models.layers.deformable_decoder import RefiningDecoder
 from setmatch.models.layers.denoising import Denoising, denoising_attn_mask
 from setmatch.models.layers.hybrid_encoder import PyramidEncoder
 from setmatch.models.layers.queries import AnchorSelection, only_real
 from setmatch.models.parameter_groups import norms_and_outer_biases
-from setmatch.structures.attention import AttentionTrace
 from setmatch.structures.batch import Batch, Target, require_targets
 from setmatch.structures.outputs import PredictionGroup, Predictions
 
@@ -79,7 +78,3 @@ class RTDetrDetector(SamplingDetector):
     def undecayed(self) -> Set[int]:
         """Return the parameters of norms, and the biases outside of the backbone."""
         return norms_and_outer_biases(self)
-
-    def attention_trace(self, batch: Batch) -> AttentionTrace:
-        """Return the attention of one image, as `Detector.attention_trace` says."""
-        return trace_sampling(self, batch)

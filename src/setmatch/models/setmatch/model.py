@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from setmatch.losses.classification import ClassificationLoss
-from setmatch.models.attention_trace import SamplingDetector, trace_sampling
+from setmatch.models.attention_trace import SamplingDetector
 from setmatch.models.layers.box_relations import QueryAttentionMask
 from setmatch.models.layers.cells import Cells, cells_of
 from setmatch.models.layers.deformable_decoder import RefiningDecoder
@@ -22,7 +22,6 @@ from setmatch.models.parameter_groups import (
     split_backbone_params,
     split_muon_params,
 )
-from setmatch.structures.attention import AttentionTrace
 from setmatch.structures.batch import Batch, Target, require_targets
 from setmatch.structures.outputs import PredictionGroup, Predictions
 
@@ -108,10 +107,6 @@ class SetMatchDetector(SamplingDetector):
         if self.mask_head is None:
             return PredictionGroup("main", predictions)
         return self._with_masks(predictions, self.mask_head(content, boxes[-1], memory, *finest))
-
-    def attention_trace(self, batch: Batch) -> AttentionTrace:
-        """Return the attention of one image, as `Detector.attention_trace` says."""
-        return trace_sampling(self, batch)
 
 
 def muon_parameter_groups(detector: SetMatchDetector) -> ParameterGroups:
