@@ -26,7 +26,7 @@ from setmatch.structures.outputs import (
     require_fractions,
     require_groups,
 )
-from setmatch.structures.tensor_checks import described
+from setmatch.structures.tensor_checks import described, require_kind
 
 
 def classification_loss(matched: MatchedPredictions) -> Float[Tensor, " L"]:
@@ -118,17 +118,10 @@ class Criterion:
     terms: tuple[LossTerm, ...] = TERMS
 
     def __post_init__(self) -> None:
-        for what, value, kind in (
-            ("class_loss", self.class_loss, ClassificationLoss),
-            ("costs", self.costs, MatchCosts),
-            ("weights", self.weights, LossWeights),
-        ):
-            if isinstance(value, type) or not isinstance(value, kind):
-                raise ConfigError(
-                    f"Criterion: {what} = {short(value)} ({type(value).__name__}); give a "
-                    f"{kind.__name__}, as in Criterion(model.class_loss, recipe.matching, "
-                    "recipe.loss)"
-                )
+        example = ", as in Criterion(model.class_loss, recipe.matching, recipe.loss)"
+        require_kind("Criterion: class_loss", self.class_loss, ClassificationLoss, example)
+        require_kind("Criterion: costs", self.costs, MatchCosts, example)
+        require_kind("Criterion: weights", self.weights, LossWeights, example)
         given: Any = self.terms
         are_terms = isinstance(given, Sequence) and all(isinstance(e, LossTerm) for e in given)
         if not are_terms or not given:

@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from setmatch.config import MatchCosts
-from setmatch.errors import ConfigError, short
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.ops.boxes import cxcywh_to_xyxy, generalized_iou, intersection_over_union
 from setmatch.structures.batch import Target, require_targets
 from setmatch.structures.outputs import Assignment, Predictions
+from setmatch.structures.tensor_checks import require_kind
 
 # The later matching cost of DEIMv2's published training: which of a target's queries scores best.
 BY_QUALITY = MatchCosts.model_validate({"class": 0, "l1": 0, "giou": 0, "quality": 1})
@@ -39,14 +39,8 @@ def match(
     predictions of other shapes, another loss or costs, and DataError for targets that do not fit.
     """
     Predictions(logits, cxcywh)  # which checks them
-    for what, value, kind in (
-        ("class_loss", class_loss, ClassificationLoss),
-        ("costs", costs, MatchCosts),
-    ):
-        if isinstance(value, type) or not isinstance(value, kind):
-            raise ConfigError(
-                f"match: {what} = {short(value)} ({type(value).__name__}); give a {kind.__name__}"
-            )
+    require_kind("match: class_loss", class_loss, ClassificationLoss)
+    require_kind("match: costs", costs, MatchCosts)
     num_classes = logits.shape[-1] - class_loss.num_logits(1) + 1
     require_targets(targets, logits.shape[1], num_classes, logits.device)
     return start_matching(logits, cxcywh, targets, class_loss, costs).assignments()

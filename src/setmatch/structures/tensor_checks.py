@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from setmatch.errors import DataError
+from setmatch.errors import ConfigError, DataError, short
 
 
 def described(value: Any) -> str:
@@ -19,6 +19,14 @@ def described(value: Any) -> str:
         kind = str(value.dtype).removeprefix("torch.")
         return f"a {kind} tensor of shape {tuple(value.shape)}"
     return f"a value of type {type(value).__name__}"
+
+
+def require_kind(what: str, value: Any, kind: type, advice: str = "") -> None:
+    """Raise ConfigError unless `value` is an instance of `kind`, which may be a protocol."""
+    # A class has the methods of a protocol, too, but it is no instance.
+    if isinstance(value, type) or not isinstance(value, kind):
+        given = f"{short(value)} ({type(value).__name__})"
+        raise ConfigError(f"{what} = {given}; give a {kind.__name__}{advice}")
 
 
 def is_floating(value: Any, *shape: int | None) -> bool:
