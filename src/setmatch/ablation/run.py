@@ -17,6 +17,7 @@ from setmatch.ablation.studies import STUDIES, Arm, Study, find_study
 from setmatch.ablation.tables import Outcome, Table, to_json
 from setmatch.config import Recipe, dump_recipe, load_recipe
 from setmatch.data.open import require_split
+from setmatch.data.own_folder import require_own_folder
 from setmatch.data.synthetic.scenes import EASY, write_scenes
 from setmatch.distributed import init_distributed, single_process
 from setmatch.errors import ConfigError
@@ -129,6 +130,8 @@ def ablate(
     if seeds < 1:
         raise ConfigError(f"seeds = {seeds}: expected 1 or more; each arm needs at least one run")
     folder = Path(out)
+    if data is not None:
+        require_own_folder(data, folder)
     names = dict.fromkeys(STUDIES if tuple(studies) == ("all",) else studies)
     chosen = tuple(each if isinstance(each, Study) else find_study(each) for each in names)
     if not chosen:

@@ -52,6 +52,7 @@ def queries(
         Show this query, counted from 0. Repeatable. Defaults to the 20 that detect most.
     """
     from setmatch.data.open import open_dataset
+    from setmatch.data.own_folder import require_own_folder
     from setmatch.distributed import init_distributed
     from setmatch.explanation.query_usage import (
         require_queries,
@@ -62,6 +63,7 @@ def queries(
     from setmatch.inference.engines.load import load_on
 
     require_folder(out)
+    require_own_folder(data, out)
     with init_distributed(device) as runtime:
         engine = as_engine(load_on(model, runtime.device))
         require_queries(engine)

@@ -17,6 +17,7 @@ from setmatch.data.formats.writing import SplitToWrite
 from setmatch.data.images.corrupt_files import find_unreadable
 from setmatch.data.images.unreadable import unreadable_line
 from setmatch.data.open import divided, in_convention, is_one_split
+from setmatch.data.own_folder import require_own_folder
 from setmatch.data.splits import SPLITS, words_for
 from setmatch.errors import ConfigError, DataError
 from setmatch.files.reading import require_regular
@@ -63,6 +64,7 @@ def convert_dataset(
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise ConfigError(f"{destination}: exists already; name a new or empty folder")
     require_folder(destination)
+    require_own_folder(source, destination)
     found = discover_dataset(source, format)
     parts = _chosen(source, in_convention(found.parts, boxes), splits)
     if images is not None:

@@ -14,6 +14,7 @@ from setmatch.argument_types import checked_except
 from setmatch.config import Recipe
 from setmatch.data.batches.loader import require_uncombined
 from setmatch.data.batches.sampler import grad_accum_steps
+from setmatch.data.own_folder import require_own_folder
 from setmatch.distributed import init_distributed
 from setmatch.errors import ConfigError, TrainingError
 from setmatch.losses.base import Loss
@@ -33,6 +34,7 @@ from setmatch.training.own_model import (
     choose_own_recipe,
 )
 from setmatch.training.resolve_recipe import (
+    RECIPE,
     Task,
     choose_format,
     choose_recipe,
@@ -118,6 +120,8 @@ def train(
     130, after SIGTERM or Ctrl-C, once the last whole step is in a checkpoint.
     """
     run, listeners = Path(out), make_callbacks(callbacks)
+    if not (run / RECIPE).exists():  # a run that is there already may go on
+        require_own_folder(data, run)
     overrides = [*overrides, *tile_overrides(tiles)]
     own = None if model is None or isinstance(model, str) else OwnModel(model)
     if own is not None and weights is not None:

@@ -16,6 +16,7 @@ from setmatch.config import Recipe
 from setmatch.data.audit.checks import require_kept_boxes, require_trainable
 from setmatch.data.audit.image_size import resolve_image_size
 from setmatch.data.open import require_split
+from setmatch.data.own_folder import require_own_folder
 from setmatch.distributed import init_distributed, require_single_process
 from setmatch.errors import ConfigError, SetmatchError, TrainingError
 from setmatch.files.reading import read_text
@@ -93,6 +94,7 @@ def tune(
         if number is not None and not number > 0:
             raise ConfigError(f"--{name} {number:g}: expected a number above 0")
     began_s, folder = time.monotonic(), Path(out)
+    require_own_folder(data, folder)
     length = () if epochs is None else (f"train.epochs={epochs}", "train.minutes=0")
     fixed = (*overrides, *length)
     import_own_model(model, overrides)

@@ -20,6 +20,7 @@ from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.discovery import DiscoveredDataset
 from setmatch.data.formats.coco.text_ids import number_of, numbers_of
 from setmatch.data.formats.coco.write import coco_tree, polygons
+from setmatch.data.own_folder import require_own_folder
 from setmatch.data.ragged import unpack
 from setmatch.errors import DataError
 from setmatch.files.reading import read_json
@@ -59,6 +60,7 @@ def write_fixed(data: Path, discovered: DiscoveredDataset, out: Path) -> list[Ch
             f"{out}: the copies would replace the originals, or be read instead of them; name "
             "another folder"
         )
+    require_own_folder(data, out)
     changes: list[Change] = []
     written: set[Path] = set()
     for part in discovered.parts.values():
