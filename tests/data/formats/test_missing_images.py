@@ -160,3 +160,14 @@ def test_an_image_that_was_repaired_in_place_is_used_again(scenes, tmp_path: Pat
     assert len(open_dataset(source, "train")) == IMAGES - 1
     image.write_bytes(content)
     assert len(open_dataset(source, "train")) == IMAGES
+
+
+@pytest.mark.parametrize("packed", ["images.zip", "train2017.tar.gz", "part1.ZIP"])
+def test_packed_images_are_to_be_unpacked(data: Path, packed: str):
+    """A user who unpacked the annotations alone is not told to remove the images from them."""
+    listed(data)
+    for image in image_files(data):
+        image.unlink()
+    (data / packed).write_bytes(b"PK")
+    with pytest.raises(DataError, match=rf"unpack \S*{packed}, where the images may be"):
+        open_dataset(data, "train", data.name)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from setmatch.data.formats.text_formats import describe_text
 from setmatch.data.open import open_dataset
 from setmatch.errors import DataError
 
@@ -48,6 +49,24 @@ FORMATS: dict[str, tuple[str, Any, str]] = {  # file, content, its name in the e
         for suffix in (".json.gz", ".ZIP", ".tar.gz", ".7z", ".json.xz", ".rar")
     },
     "Darknet": ("obj.names", "cat\n", "Darknet"),
+    "VoTT": ("x-export.json", {"name": "x", "securityToken": "y", "assets": {}}, "VoTT"),
+    "an asset of VoTT": ("1-asset.json", {"asset": {"name": "a.jpg"}, "regions": []}, "VoTT"),
+    "Detectron2": ("a.json", [{"file_name": "a.jpg", "annotations": []}], "Detectron2"),
+    "a backup of CVAT": ("annotations.json", [{"version": 0, "shapes": [], "tracks": []}], "CVAT"),
+    "Parquet": ("train-0.parquet", "PAR1", "Parquet"),
+    "Ultralytics": ("set.ndjson", '{"type": "dataset", "class_names": {}}\n', "object a line"),
+    "CrowdHuman": ("train.odgt", '{"ID": "a", "gtboxes": []}\n', "object a line"),
+    **{
+        name: (f"{name[:3]}.txt", text, name)
+        for name, text in {
+            "KITTI": "Car 0.00 0 -1.57 614.2 181.8 727.3 284.8 1.6 1.7 4.2 1.0 1.7 13.2 -1.59\n",
+            "DOTA": "imagesource:GoogleEarth\ngsd:0.1\n5 5 9 5 9 8 5 8 small-vehicle 0\n",
+            "VisDrone": "684,8,273,116,0,0,0,0\n406,119,265,70,1,4,0,1\n",
+            "MOTChallenge": "1,1,912,484,97,109,1,1,1\n2,1,912,484,97,109,0,7,1\n",
+            "WIDER FACE": "0--Parade/a.jpg\n1\n449 330 122 149 0 0 0 0 0 0\n",
+            "a list of images with their boxes": "a.jpg 1,2,9,8,0 3,4,9,8,1\nb.jpg\n",
+        }.items()
+    },
 }
 
 
@@ -147,3 +166,24 @@ def test_any_other_json_that_is_given_by_name_says_what_it_lacks(tmp_path: Path,
     path = write(tmp_path, ".", "a.json", content)
     with pytest.raises(DataError, match=f"{path}: "):
         open_dataset(path, "train")
+
+
+@pytest.mark.parametrize("name", ["KITTI", "DOTA", "VisDrone"])
+def test_label_files_of_other_formats_are_named(tmp_path: Path, name: str):
+    """They lie where YOLO's labels would, and were called numbers that are wrong."""
+    write(tmp_path, "labels", "a.txt", FORMATS[name][1])
+    (tmp_path / "images").mkdir()
+    (tmp_path / "a.jpg").rename(tmp_path / "images" / "a.jpg")
+    with pytest.raises(DataError, match=rf"a\.txt: looks like {name}, which is not read; convert"):
+        open_dataset(tmp_path, "train")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        *("0 0.5 0.5 0.1 0.1", "1,0.5,0.5,0.1,0.1", "1 0.1 0.1 0.2 0.1 0.2 0.2 0.1 0.2"),
+        *("1,0.1,0.1,0.2,0.1,0.2,0.2,0.1,0.2", "1,1,0,1,1,0,1,0,0", "1,9,5,9,8,5,8,5,5", "", "# a"),
+    ],
+)
+def test_labels_of_yolo_are_no_other_format(row: str):
+    assert describe_text(f"{row}\n{row}\n") == ""

@@ -18,6 +18,7 @@ from setmatch.data.dataset import AnnotationFix
 from setmatch.data.formats.layout import (
     as_written,
     entries,
+    files_in,
     folders_below,
     is_image_folder,
     missing_files,
@@ -25,6 +26,7 @@ from setmatch.data.formats.layout import (
 )
 from setmatch.data.formats.missing_images import CONTESTED, MISSING, UNCLEAR
 from setmatch.data.formats.same_names import choose_folder
+from setmatch.data.formats.unread_formats import PACKED
 from setmatch.data.formats.written_paths import (
     PathIndex,
     TailMatch,
@@ -134,6 +136,8 @@ class _Search:
                 f"another split than {self.area.split!r}: {self._command(others)}, if they are "
                 "meant"
             )
+        if not paths and not self.advice:
+            self.advice = self._packed()
         # Text, because a hundred thousand objects of pathlib take seconds.
         common = os.path.commonpath({path.rpartition("/")[0] for path in paths}) if paths else ""
         if paths:
@@ -301,6 +305,12 @@ class _Search:
                         "restore the files that are lost, or give all boxes of a file to the name "
                         "that it has"
                     )
+
+    def _packed(self) -> str:
+        """Return advice to unpack the files that may hold the images; "" where there are none."""
+        places = dict.fromkeys((self.area.root, self.area.here, *self.area.usual))
+        packed = [str(place / name) for place in places for name in files_in(place, PACKED)]
+        return f"unpack {', '.join(packed[:3])}, where the images may be" if packed else ""
 
     def _ways(self, choice: _Choice) -> list[str]:
         """Return how a file was found, other than by its exact name at a usual place."""

@@ -9,24 +9,28 @@ from typing import Any
 import msgspec
 
 from setmatch.data.formats.layout import files_in, subfolders
+from setmatch.data.formats.text_formats import describe_text
 from setmatch.files.reading import open_regular, read_json
 
 _LEVELS = 3
 _FOLDERS = 20  # in a folder, that are looked into
 _FILES = 20  # of a folder that are looked at
-_PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz", ".7z", ".rar")
+PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz", ".7z", ".rar")
 _SUFFIXES = (
     *(".json", ".geojson", ".jsonl", ".ndjson", ".xml"),
-    *(".csv", ".tsv", ".tfrecord", ".tfrecords", ".record", ".names"),
-    *_PACKED,  # last: an archive may hold anything
+    *(".csv", ".tsv", ".tfrecord", ".tfrecords", ".record", ".names", ".parquet", ".odgt", ".txt"),
+    *PACKED,  # last: an archive may hold anything
 )
+_OF_LINES = (".jsonl", ".ndjson", ".odgt")
+_JSON = (".json", ".geojson", *_OF_LINES)
 _MOST_BYTES = 20_000_000  # of a JSON file that is looked at
 _TABLE = re.compile(r"\b(x_?min|x1|bbox_x|left|region_shape_attributes)\b", re.IGNORECASE)
 _EXPORT = "export them as COCO, YOLO or Pascal VOC where they were made"
 
 
 _CVAT = re.compile(r"<annotations>")
-_LINE = re.compile(r'"(bbox|box|boxes|annotations|labels|objects|projects)"')
+_LINE = re.compile(r'"(bbox|box|boxes|annotations|labels|objects|projects|class_names|gtboxes)"')
+_VOTT = "VoTT's own JSON, which is not read; export as Pascal VOC there"
 _BY_KEYS = {  # of a JSON file that is an object
     frozenset({"shapes", "imagePath"}): (
         "labelme, which is not read; convert it to COCO, as by labelme's labelme2coco.py"
@@ -40,6 +44,8 @@ _BY_KEYS = {  # of a JSON file that is an object
         "FiftyOne's own JSON, which is not read; export as COCODetectionDataset there"
     ),
     frozenset({"type", "features"}): f"GeoJSON, which is not read; {_EXPORT}",
+    frozenset({"asset", "regions"}): _VOTT,
+    frozenset({"assets", "securityToken"}): _VOTT,
 }
 
 
@@ -72,7 +78,9 @@ def _describe(file: Path) -> str:
     suffix = file.suffix.lower()
     if suffix in (".tfrecord", ".tfrecords", ".record"):
         return f"TFRecord, which is not read; {_EXPORT}"
-    if suffix in _PACKED:
+    if suffix == ".parquet":
+        return f"a table in Parquet, which is not read; {_EXPORT}"
+    if suffix in PACKED:
         return "a packed file, which is not read; unpack it where it lies"
     if suffix == ".names":
         return (
@@ -86,7 +94,9 @@ def _describe(file: Path) -> str:
         if suffix == ".xml":
             known = _CVAT.search(_first_line(file, 20))
             return "CVAT's own XML, which is not read; export as COCO there" if known else ""
-        if suffix in (".json", ".geojson", ".jsonl", ".ndjson"):
+        if suffix == ".txt":
+            return describe_text(_first_line(file, 5))
+        if suffix in _JSON:
             return _describe_json(file)
     except (OSError, msgspec.MsgspecError, RecursionError, UnicodeError):
         pass
@@ -99,7 +109,7 @@ def _describe_json(file: Path) -> str:
         return other
     if file.stat().st_size > _MOST_BYTES:
         return ""
-    if file.suffix.lower() in (".jsonl", ".ndjson"):
+    if file.suffix.lower() in _OF_LINES:
         known = _LINE.search(first)
         return f"a file of one JSON object a line, which is not read; {_EXPORT}" if known else ""
     return _describe_tree(msgspec.json.decode(read_json(file)))
@@ -152,6 +162,10 @@ def _describe_list(first: dict[str, Any]) -> str:
     regions = [each for value in values for each in value[:1] if isinstance(each, dict)]
     if {"data", "annotations"} <= first.keys() or any("original_width" in each for each in regions):
         return "Label Studio's own JSON, which is not read; export as COCO there"
+    if {"file_name", "annotations"} <= first.keys():
+        return f"Detectron2's list of images, which is not read; {_EXPORT}"
+    if {"shapes", "tracks"} <= first.keys():
+        return "a backup of CVAT, which is not read; export as COCO there"
     if {"image_id", "category_id", "score"} <= first.keys():
         return "detections in COCO's layout, no annotations; name the file of annotations"
     if "name" in first and any("box2d" in each or "poly2d" in each for each in regions):

@@ -28,6 +28,7 @@ from setmatch.data.formats.missing_images import (
     drop_missing,
     drop_undecoded,
 )
+from setmatch.data.formats.text_formats import describe_text
 from setmatch.data.formats.yolo.label_files import labels_of
 from setmatch.data.formats.yolo.rows import LabelFile, Line, resolve_rows
 from setmatch.data.images.decoding import size_for_annotations
@@ -198,6 +199,8 @@ def _lines(path: Path, fixes: list[AnnotationFix]) -> tuple[Line, ...] | None:
         raise DataError(f"{path}: cannot be read ({reason}); replace or remove the file") from None
     except UnicodeDecodeError:
         raise DataError(f"{path}: not text, or not in UTF-8; replace or remove the file") from None
+    if known := describe_text(text):
+        raise DataError(f"{path}: looks like {known}")
     lines = []
     separated = 0
     for number, line in enumerate(text.split("\n"), start=1):
