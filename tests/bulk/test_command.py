@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from red_boxes import rows, write_boxes
 
 from setmatch.cli import main
@@ -28,6 +29,38 @@ def test_the_command_says_what_is_there_and_what_is_left(
     assert len({row["path"] for row in rows(out)}) == 5
     assert main([*command, "--shard", "1/2"]) == 0
     assert "setmatch: 3 of 3 images were already done" in capsys.readouterr().err
+
+
+def test_a_shard_without_a_readable_image_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """As for a folder of drawn images; the rows say why, also to the next call."""
+    for name in "abc":
+        (tmp_path / f"{name}.jpg").write_bytes(b"no image")
+    out = tmp_path / "a.parquet"
+    for _ in range(2):
+        assert main(["predict", "scenes_n", str(tmp_path), "--out", str(out)]) == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert f"none of the 3 images could be read; the column error of {out} says" in lines[-1]
+        assert str(tmp_path / "a.jpg") in lines[-1]
+    assert [row["error"] for row in rows(out)] == ["cannot identify image file"] * 3
+
+
+@pytest.mark.parametrize("kind", ["results", "a.parquet"])
+def test_images_with_further_frames_are_counted(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    frames = [Image.new("RGB", (64, 48), color) for color in ("red", "blue")]
+    for number, suffix in enumerate((".gif", ".tif", ".png", ".webp")):
+        path = tmp_path / "in" / f"{number}{suffix}"
+        path.parent.mkdir(exist_ok=True)
+        frames[0].save(path, save_all=True, append_images=frames[1:])
+        frames[0].save(path.with_stem(f"single {number}"))
+    (tmp_path / "in/broken.gif").write_bytes((tmp_path / "in/0.gif").read_bytes()[:20])
+    assert main(["predict", "scenes_n", str(tmp_path / "in"), "--out", str(tmp_path / kind)]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "several pages" in line]
+    (line,) = said
+    assert "4 of 9 images are animations or have several pages" in line
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from setmatch.bulk.predictor import Predictor
 from setmatch.bulk.rows import require_pyarrow
 from setmatch.bulk.shard import Shard
 from setmatch.bulk.sources import list_images
-from setmatch.errors import ConfigError
+from setmatch.data.images.further_frames import has_further_frames
+from setmatch.errors import ConfigError, DataError
 from setmatch.files.folder_lock import locked
 from setmatch.files.writing import remove_leftovers, require_folder
 from setmatch.inference.progress import progress_bar
@@ -38,8 +39,9 @@ Compute = Callable[
 class ParquetSummary:
     """What a shard has: images, detections, and images that cannot be read.
 
-    `before` of the images were done by an earlier call. `unfinished` are the names of the shards
-    that are not yet complete.
+    `before` of the images were done by an earlier call. Of `further_frames` images that this call
+    read, which are animations or have several pages, only the first one was read. `unfinished` are
+    the names of the shards that are not yet complete.
     """
 
     out: Path
@@ -47,6 +49,7 @@ class ParquetSummary:
     detections: int = 0
     unreadable: int = 0
     before: int = 0
+    further_frames: int = 0
     unfinished: tuple[str, ...] = ()
 
     def with_part(self, part: Part, table: "pyarrow.Table") -> "ParquetSummary":
@@ -89,8 +92,9 @@ def predict_parquet(
     damaged parts. The rows are the same as without an interruption.
 
     Raises ConfigError if `out` has results of another job (model, threshold, images, ...), another
-    process writes this shard, or the disk is full; DataError for sources without images; what
-    loading the model raises; and ExtraMissingError without pyarrow.
+    process writes this shard, or the disk is full; DataError for sources without images, or if none
+    of the shard's images can be read, whose rows say why; what loading the model raises; and
+    ExtraMissingError without pyarrow.
     """
     require_pyarrow()
     share, out = Shard.parse(shard), _checked(out)
@@ -111,6 +115,13 @@ def predict_parquet(
                 with _writing(out):
                     write_part(part, table, job.digest, aside)
                 summary = summary.with_part(part, table)
+                several = summary.further_frames + sum(map(has_further_frames, part.images))
+                summary = replace(summary, further_frames=several)
+    if summary.images and summary.unreadable == summary.images:
+        raise DataError(
+            f"none of the {summary.images} images could be read; the column error of {out} says "
+            f"why; the first: {parts[0].images[0]}"
+        )
     return replace(summary, unfinished=tuple(unfinished(job.images, share.count, part_images, out)))
 
 

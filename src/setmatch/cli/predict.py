@@ -197,6 +197,8 @@ def _report_images(summary: "Summary") -> None:
         print(f"setmatch: {problem}", file=sys.stderr)
     if summary.unreadable:
         print(f"setmatch: {summary.unreadable}", file=sys.stderr)
+    if summary.further_frames:
+        print(f"setmatch: {summary.further_frames}", file=sys.stderr)
     if summary.replaced:
         print(f"setmatch: {summary.out}: {summary.replaced}", file=sys.stderr)
     print(f"images: {summary.images}, detections: {summary.detections}, written to {summary.out}")
@@ -252,6 +254,12 @@ def _predict_parquet(
         print(
             f"setmatch: {summary.unreadable} of {summary.images} images cannot be read; the column "
             "error says why",
+            file=sys.stderr,
+        )
+    if summary.further_frames:
+        print(
+            f"setmatch: {summary.further_frames} of {summary.images - summary.before} images are "
+            "animations or have several pages, of which the first is read",
             file=sys.stderr,
         )
     print(f"images: {summary.images}, detections: {summary.detections}, written to {out}")

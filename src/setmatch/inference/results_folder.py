@@ -19,6 +19,7 @@ from setmatch.data.annotations.write_panoptic import (
     write_panoptic_json,
     write_png,
 )
+from setmatch.data.images.further_frames import further_frames_line, has_further_frames
 from setmatch.data.images.image_paths import find_images
 from setmatch.data.images.unreadable import UnreadableError, UnreadableFile, unreadable_line
 from setmatch.data.images.writing import write_image
@@ -87,7 +88,8 @@ class Summary:
 
     `unreadable` says how many these are, and which; it is empty if there are none.
     `replaced` says which results of an earlier run were replaced or remain; it is empty if there
-    were none. `interrupted` means Ctrl-C: the results are those of the images until then.
+    were none. `further_frames` says of how many images only the first of several was read.
+    `interrupted` means Ctrl-C: the results are those of the images until then.
     """
 
     out: Path
@@ -97,6 +99,7 @@ class Summary:
     replaced: str = ""
     unreadable: str = ""
     interrupted: bool = False
+    further_frames: str = ""
 
 
 def write_results(
@@ -147,6 +150,7 @@ def _write_results(
     panoptic_images: list[Mapping[str, Any]] = []
     panoptic: list[Mapping[str, Any]] = []
     failed: dict[int, UnreadableFile] = {}
+    several: list[Path] = []
     end: KeyboardInterrupt | None = None
 
     def detected(start: Callable[[Task], None], advance: Callable[[int], None]) -> None:
@@ -155,6 +159,8 @@ def _write_results(
                 assert isinstance(result, UnreadableError), "reading an image raises no other"
                 failed[number] = result.file
             else:
+                if has_further_frames(paths[number]):
+                    several.append(paths[number])
                 name = names[number]
                 image = {"image_id": number + 1, "file_name": name.as_posix()}
                 rows[number] = [image | row for row in result.to_dicts()]
@@ -196,7 +202,14 @@ def _write_results(
     written |= {Path(name) for name in (RESULTS if panoptic else RESULTS[:2])}
     replaced = replaced_line(earlier, written, RESULTS)
     return Summary(
-        out, len(rows), len(table), problems, replaced, unreadable, interrupted=end is not None
+        out,
+        len(rows),
+        len(table),
+        problems,
+        replaced,
+        unreadable,
+        interrupted=end is not None,
+        further_frames=further_frames_line(several, len(paths)),
     )
 
 

@@ -55,6 +55,13 @@ def save_truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
 
 
+def save_with_smaller_copy(path: Path) -> None:
+    """Write a TIFF whose second image is the first one at half its size, as maps have them."""
+    smaller = photograph(1).resize((48, 32))
+    smaller.encoderinfo = {"tiffinfo": {254: 1}}
+    photograph(1).save(path, save_all=True, append_images=[smaller])
+
+
 UNUSUAL: dict[str, tuple[str, Callable[[Path], None], tuple[int, int], str | None]] = {
     "plain": ("a.jpg", lambda p: photograph(1).save(p), (96, 64), None),
     "gray": ("a.jpg", lambda p: photograph(1).convert("L").save(p), (96, 64), "grayscale image"),
@@ -73,6 +80,13 @@ UNUSUAL: dict[str, tuple[str, Callable[[Path], None], tuple[int, int], str | Non
         (96, 64),
         "animated",
     ),
+    "pages": (
+        "a.tif",
+        lambda p: photograph(1).save(p, save_all=True, append_images=[photograph(2)]),
+        (96, 64),
+        "several pages",
+    ),
+    "smaller copy": ("a.tif", save_with_smaller_copy, (96, 64), None),
     "rotated": ("a.jpg", lambda p: save_rotated(p, 6), (64, 96), "rotated by EXIF"),
     "scaled": ("a.jpg", lambda p: photograph(1).save(p), (48, 32), "size differs"),
     "truncated": ("a.jpg", save_truncated, (96, 64), "cannot be read"),

@@ -26,7 +26,7 @@ SAMPLE_SIZE = 300  # images opened in each split by default
 _THREADS = 4  # Pillow decodes without holding the interpreter lock
 _FULL_DEPTH = 16  # bits
 _ROTATED_BY_90 = (5, 6, 7, 8)
-_ANIMATED = ("GIF", "PNG", "WEBP")
+_ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
 _MODES = {  # Pillow mode -> kind and action of the finding
     "1": ("black-and-white image", "read as RGB"),
     "L": ("grayscale image", "read as RGB with three equal channels"),
@@ -173,6 +173,8 @@ def _check_header(
     yield from _check_depth(path)
     if header.format in _ANIMATED and header.animated:
         yield "animated image", "only its first frame is read", ""
+    if header.format == "TIFF" and header.animated:
+        yield "image with several pages", "only its first page is read", ""
     orientation, stored_px = header.orientation, header.size_px
     if orientation in range(2, 9):
         value = f"EXIF orientation {orientation}, stored as {_format_size(stored_px)}"

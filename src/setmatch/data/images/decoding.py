@@ -52,7 +52,7 @@ class ImageHeader:
     mode: str  # of Pillow
     size_px: tuple[int, int]
     orientation: int  # by EXIF, 1 if there is none
-    animated: bool
+    animated: bool  # or has several pages
 
 
 def limit_pixels(pixels: int) -> None:
@@ -279,9 +279,20 @@ def _is_animated(image: Image.Image) -> bool:
     # Some formats look for a second frame, which may be damaged. Only the first one is read.
     try:
         with _decoding("frames"):
-            return bool(getattr(image, "is_animated", False))
+            if not getattr(image, "is_animated", False):
+                return False
+            return image.format != "TIFF" or _has_further_page(image)
     except DataError:
         return True
+
+
+def _has_further_page(image: Image.Image) -> bool:
+    """Return whether a TIFF has a second image that is neither a smaller copy nor a mask."""
+    for number in range(1, getattr(image, "n_frames", 1)):
+        image.seek(number)
+        if not getattr(image, "tag_v2", {}).get(_NEW_SUBFILE_TYPE, 0):
+            return True
+    return False
 
 
 def _sideways(image: Image.Image) -> bool:
