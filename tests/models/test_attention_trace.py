@@ -1,6 +1,7 @@
 """Attention traces: the weights the model used, and its unchanged predictions."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -11,12 +12,6 @@ from known_models import (
     CELLS,
     PREPROCESSING,
     QUERIES,
-    SMALL_DEFORMABLE,
-    SMALL_DEIMV2,
-    SMALL_DFINE,
-    SMALL_LWDETR,
-    SMALL_PLACED,
-    SMALL_RFDETR,
     SMALL_RTDETR,
     known_detr,
     known_setmatch,
@@ -33,6 +28,7 @@ from setmatch.postprocessing.query_predictions import query_predictions
 from setmatch.structures.attention import AttentionMaps, AttentionTrace, SamplingPoints
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import ModelCard, Preprocessing
+from small_families import PRESETS, small_model
 
 SMALL = {"dim": 32, "heads": 4, "ffn_dim": 16, "num_queries": 7}
 
@@ -107,28 +103,23 @@ def test_sampling_points_are_relative_to_the_box_a_layer_starts_from():
         torch.testing.assert_close(trace.cross_attention.weights[layer], share)
 
 
+VARIANTS = {  # of presets whose attention differs from that of their family's small model
+    "detr_r18_tiny": {**SMALL, "norm": "pre", "decoder_layers": 2},
+    "detr_demo": {**SMALL, "decoder_layers": 2, "encoder_layers": 2},
+    "rtdetr_v2_r50_m": SMALL_RTDETR | {"decoder_layers": 3, "eval_layers": 2},
+}
 MODELS: dict[str, Callable[[], Detector]] = {
     "known_detr": known_detr,
     "no_encoder": lambda: known_detr(encoder_layers=0),
     "known_setmatch": known_setmatch,
     **{
-        name: lambda name=name, more=more: build(
-            ModelCard(name, {**SMALL, **more}, CATEGORIES, PREPROCESSING)
-        )
-        for name, more in {
-            "detr_r18_tiny": {"norm": "pre", "decoder_layers": 2},
-            "detr_demo": {"decoder_layers": 2, "encoder_layers": 2},
-            "setmatch_n": {"denoising_queries": 4},
-            "dfine_s": SMALL_DFINE,
-            "rtdetr_r18": SMALL_RTDETR,
-            "deimv2_pico": SMALL_DEIMV2,
-            "lwdetr_s": SMALL_LWDETR,
-            "rfdetr_n": SMALL_RFDETR,
-            "deformable_detr_r50": SMALL_DEFORMABLE,
-            "conditional_detr_r50": SMALL_PLACED,
-            "dab_detr_r50": SMALL_PLACED,
-            "rtdetr_v2_r50_m": SMALL_RTDETR | {"decoder_layers": 3, "eval_layers": 2},
-        }.items()
+        preset: partial(build, ModelCard(preset, arguments, CATEGORIES, PREPROCESSING))
+        for preset, arguments in VARIANTS.items()
+    },
+    **{
+        family: partial(small_model, family, CATEGORIES, PREPROCESSING)
+        for family in PRESETS
+        if family != "torchvision's baselines"  # which have no attention
     },
 }
 
