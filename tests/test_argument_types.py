@@ -64,14 +64,14 @@ def test_a_wrong_first_argument_is_named(
 ):
     monkeypatch.chdir(tmp_path)
     first = next(iter(GIVEN[name]))
-    with pytest.raises(sm.SetmatchError, match=r"give |is no model|weights"):
+    with pytest.raises(sm.SetmatchError, match=r"give |is not a model|weights"):
         FUNCTIONS[name](**GIVEN[name] | {first: wrong})
 
 
 def test_the_sentence_says_what_was_given_and_what_may_be():
     with pytest.raises(sm.SetmatchError) as caught:
         sm.load(3)  # type: ignore[arg-type]
-    assert str(caught.value) == "load: source = 3 (int); give a text or a Path"
+    assert str(caught.value) == "load: source = 3 (int); give a string or a Path"
 
 
 def test_a_missing_argument_is_pythons_own_error():
@@ -129,7 +129,7 @@ def test_categories_are_two_lists_of_one_length(ids: Any, names: Any):
 @pytest.mark.parametrize(
     "overrides", ["train.lr=1", b"train.lr=1", [1], [None], 3, {"train.lr": 1}]
 )
-def test_settings_are_a_list_of_texts(overrides: Any):
-    with pytest.raises(sm.SetmatchError, match="give a list of texts"):
+def test_settings_are_a_list_of_strings(overrides: Any):
+    with pytest.raises(sm.SetmatchError, match="give a list of strings"):
         sm.load_recipe(None, overrides)
     assert sm.load_recipe(None, ("train.lr=1",)).train.lr == 1

@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 # Numbers of numpy count as Python's, and paths of other libraries as Paths.
 _ALSO: dict[type, type] = {int: Integral, bool: Integral, float: Real, Path: PathLike}
 _WORDS: dict[Any, str] = {
-    str: "a text",
+    str: "a string",
     Path: "a Path",
     NoneType: "None",
     None: "None",
@@ -46,8 +46,8 @@ def checked_except(
     """Return what makes a function check its arguments against their annotations.
 
     It raises ConfigError that names the argument, its value and what it may be. Only the outermost
-    type is looked at, and lists of texts: what is in another list or a mapping, the function checks
-    itself, and so it does the arguments called `names`.
+    type is checked, and the items of lists of strings. The function itself checks what is inside
+    other lists and mappings, and the arguments called `names`.
     """
 
     def decorate(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
@@ -122,7 +122,7 @@ def _wanted(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return " or ".join(map(repr, get_args(annotation)))
     if annotation == Sequence[str]:
-        return "a list of texts"
+        return "a list of strings"
     kind = get_origin(annotation) or annotation
     name = getattr(kind, "__name__", str(kind))
     return _WORDS.get(kind, f"{'an' if name[0] in 'AEIOU' else 'a'} {name}")

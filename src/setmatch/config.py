@@ -152,7 +152,7 @@ class DataSettings(Section):
 class MatchCosts(Section):
     """Weights of the matching cost: class cost + L1 distance - GIoU (arXiv 2005.12872, eq. 1).
 
-    `quality`, which is no part of it, is subtracted as well.
+    `quality`, which is not a part of it, is subtracted as well.
     """
 
     class_: NotNegative = Field(

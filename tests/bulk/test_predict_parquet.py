@@ -265,7 +265,7 @@ def test_a_disk_without_room_is_one_line(images: Path, tmp_path: Path, monkeypat
     [
         ("s3://bucket/a.parquet", "to a folder of this machine"),
         ("a file.parquet", "is a file"),
-        ("others.parquet", "has files that are no result of setmatch"),
+        ("others.parquet", "has files that setmatch did not write"),
         ("a file.parquet/inside.parquet", "is not a folder"),
     ],
 )

@@ -56,7 +56,7 @@ def test_a_list_has_an_image_a_line(content: bytes, tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "is empty"), (b" \n\n", "is empty"), (b"\x89PNG\0\0", "is no text"), (None, "No such")],
+    [(b"", "is empty"), (b" \n\n", "is empty"), (b"\x89PNG\0\0", "is not text"), (None, "No such")],
 )
 def test_no_list(content: bytes | None, message: str, tmp_path: Path):
     if content is not None:
@@ -133,7 +133,7 @@ def test_a_list_at_an_address(bucket: str):
     [
         ("memory://nowhere/images", DataError, "cannot be read .*no such file"),
         ("memory://bucket/*.gif", DataError, "no image files"),
-        ("foo://bucket/images", ConfigError, "foo is no kind of address"),
+        ("foo://bucket/images", ConfigError, "foo is not a known kind of address"),
         ("://", DataError, "cannot be read"),
         ("abfs://bucket/images", ExtraMissingError, "needs? another library.*pip install"),
     ],

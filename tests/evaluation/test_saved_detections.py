@@ -108,7 +108,7 @@ def test_only_json_files_are_saved_detections():
 
 @pytest.mark.parametrize("name", ["scenes_n", "runs/first", "detections.csv"])
 def test_a_name_of_a_model_is_refused_with_how_to_load_it(tmp_path: Path, name: str):
-    with pytest.raises(ConfigError, match=rf'{name}: no JSON .* setmatch\.load\("{name}"\)'):
+    with pytest.raises(ConfigError, match=rf'{name}: not a JSON .* setmatch\.load\("{name}"\)'):
         evaluate(name, tmp_path)
 
 

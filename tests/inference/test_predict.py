@@ -130,7 +130,7 @@ def test_the_advice_for_pixels_of_another_kind_makes_an_image(
 def test_what_is_no_image_is_refused_in_a_sentence(given: Any):
     with (
         unchecked(),
-        pytest.raises(DataError, match=r"is no image; give the path of a file"),
+        pytest.raises(DataError, match=r"is not an image; give the path of a file"),
     ):
         predict(RedFinder(), given)
 
@@ -160,7 +160,7 @@ def test_a_pillow_image_without_pixels_is_refused(mode: str, size: tuple[int, in
 
 @pytest.mark.parametrize("model", [None, "scenes_n", Path("runs/first"), 5, torch.nn.Identity()])
 def test_what_is_no_model_is_refused_in_a_sentence(model: Any):
-    with unchecked(), pytest.raises(ConfigError, match=r"is no model; setmatch\.load\(source\)"):
+    with unchecked(), pytest.raises(ConfigError, match=r"is not a model; setmatch\.load\(source\)"):
         predict(model, np.zeros((4, 4, 3), np.uint8))
 
 

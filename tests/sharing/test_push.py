@@ -194,7 +194,7 @@ def test_a_private_repository_is_created_private(model, hub):
     ],
 )
 def test_a_malformed_name_is_one_line_before_anything_else(name, hub):
-    with pytest.raises(ConfigError, match="no name of a hub repository") as caught:
+    with pytest.raises(ConfigError, match="not a name of a hub repository") as caught:
         push("nowhere", name)
     assert "\n" not in str(caught.value)
     assert hub.asked == []

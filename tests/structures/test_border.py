@@ -140,7 +140,7 @@ def test_a_wrong_part_is_named_in_one_sentence(kind: Any, name: str, wrong: Any)
     [
         ({"ids": (1, 1)}, "an id of its own"),
         ({"ids": (1.0, 2.0)}, "whole number"),
-        ({"names": (1, 2)}, "each is a text or None"),
+        ({"names": (1, 2)}, "each is a string or None"),
         ({"stuff": {2}}, "class indices from 0 to 1"),
     ],
 )

@@ -184,8 +184,8 @@ def test_a_failed_training_ends_them_with_the_reason(data, tmp_path):
         (["tensorbord"], "no tracker is named 'tensorbord'; did you mean tensorboard"),
         (["x"], "known are tensorboard, wandb, mlflow, trackio"),
         ("wandb", "'wandb' is one name; pass a list"),
-        ([print], "builtin_function_or_method is no callback; derive its class"),
-        ([Recorder], "type is no callback"),
+        ([print], "builtin_function_or_method is not a callback; derive its class"),
+        ([Recorder], "type is not a callback"),
     ],
 )
 def test_what_is_no_callback_is_refused_before_anything_is_written(

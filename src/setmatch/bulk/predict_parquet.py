@@ -159,7 +159,7 @@ def _checked(out: str | Path) -> Path:
         )
     require_folder(out)
     if out.is_dir() and not (out / STATE).is_dir() and any(out.iterdir()):
-        raise ConfigError(f"{out}: has files that are no result of setmatch; name another folder")
+        raise ConfigError(f"{out}: has files that setmatch did not write; name another folder")
     return out
 
 

@@ -81,7 +81,7 @@ def _opened(url: str) -> tuple[Any, str]:
     except ValueError as error:  # an unknown protocol
         scheme = url.partition(_SEPARATOR)[0]
         raise ConfigError(
-            f"{url}: {scheme} is no kind of address that is known ({error}); known are s3, gs, "
+            f"{url}: {scheme} is not a known kind of address ({error}); known are s3, gs, "
             "https and others of fsspec"
         ) from None
     return files, path

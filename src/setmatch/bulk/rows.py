@@ -98,7 +98,7 @@ def require_pyarrow() -> Any:
 
 
 def _row(**values: Any) -> Row:
-    # A name of a file may have bytes that are no UTF-8; Arrow takes no such text.
+    # A name of a file may have bytes that are not UTF-8; Arrow takes no such text.
     texts = {key: _encodable(value) for key, value in values.items()}
     return dict.fromkeys(COLUMNS) | texts
 

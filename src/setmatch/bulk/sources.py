@@ -40,7 +40,7 @@ def _lines(source: str) -> list[str]:
     except OSError as error:
         raise DataError(f"{source}: cannot be read as a list ({error.strerror})") from None
     if b"\0" in content:
-        raise DataError(f"{source}: is no text; a list has the path of an image in each line")
+        raise DataError(f"{source}: is not text; a list has the path of an image in each line")
     lines = content.removeprefix(_BYTE_ORDER_MARK).splitlines()
     images = [os.fsdecode(line.strip()) for line in lines if line.strip()]
     if not images:

@@ -1,4 +1,4 @@
-"""One grammar for all commands: arguments by place or by name, and what is said of other words."""
+"""One grammar for all commands: arguments by place or by name, and advice for unknown words."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence

@@ -114,7 +114,7 @@ def evaluate(
         engine = with_tiles(as_engine(model), tiles, overlap)
     elif not is_saved_detections(model):
         raise ConfigError(
-            f"{model}: no JSON file of saved detections; for a model, evaluate what "
+            f"{model}: not a JSON file of saved detections; for a model, evaluate what "
             f'setmatch.load("{model}") returns'
         )
     elif tiles is not None:

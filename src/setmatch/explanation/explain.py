@@ -63,7 +63,7 @@ def explain(
     exported, and WeightsError if the model's outputs are not finite.
     """
     if not isinstance(model, nn.Module):
-        as_engine(model)  # raises for what is no model at all
+        as_engine(model)  # raises for what is not a model at all
         raise ConfigError("an exported model has no attention to show; explain the run it is from")
     scores = checked_scores("explain", model, threshold)
     if isinstance(image, Image.Image):

@@ -53,7 +53,7 @@ class ImageResult(Detections):
     ) -> Image.Image:
         """Return the image with every detection or segment drawn on it, as an RGB Pillow image.
 
-        `labels` are the texts beside them: class names (True), none (False), or one for each.
+        `labels` stand beside them: class names (True), none (False), or a string for each.
         `width` is that of lines, in pixels; the default suits the image. `color_by` gives each
         class, or each detection, a color of its own; or it is a number for each detection, by which
         boxes are colored. Raises DataError if the file can no longer be read, ConfigError for

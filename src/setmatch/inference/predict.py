@@ -129,8 +129,8 @@ def _expand(images: ImageSource | Sequence[ImageSource]) -> tuple[list[ImageSour
 
 def _no_image(given: object) -> DataError:
     return DataError(
-        f"{short(given)} ({type(given).__name__}) is no image; give the path of a file, a Pillow "
-        "image (PIL.Image.open takes opened files, and bytes in io.BytesIO), a uint8 tensor "
+        f"{short(given)} ({type(given).__name__}) is not an image; give the path of a file, a "
+        "Pillow image (PIL.Image.open takes opened files, and bytes in io.BytesIO), a uint8 tensor "
         "(3, H, W) or array (H, W, 3), or a list of these"
     )
 

@@ -153,7 +153,7 @@ class Criterion:
         section "auxiliary decoding losses"). `normalizer` defaults to the counts of `targets`.
 
         Raises ConfigError if `groups` is not what a model returns, and DataError for targets that
-        do not fit it. Without a `normalizer`, as in a training loop of one's own, it also raises
+        do not fit it. Without a `normalizer`, as in your own training loop, it also raises
         ConfigError for boxes that are predicted in pixels; to see that, it waits for the device.
         """
         require_groups(groups)

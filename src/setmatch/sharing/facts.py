@@ -111,7 +111,7 @@ class DataCounts:
 def read_metrics(source: Mapping[str, Any] | str | Path) -> Metrics:
     """Return the metrics of an evaluation, or of its JSON file.
 
-    Raises ConfigError for a file that cannot be read, and for what are no metrics.
+    Raises ConfigError for a file that cannot be read, and for what are not metrics.
     """
     tree, where = source, "metrics"
     if isinstance(source, str | Path):

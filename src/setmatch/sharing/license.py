@@ -21,7 +21,7 @@ def choose_license(carried: str, stated: str | None, is_private: bool) -> str:
     """Return the license of shared weights: what the user has `stated`, or what they carry.
 
     Weights with terms that had to be accepted keep them, and are uploaded privately alone. Raises
-    ConfigError for those, and for a license that is no name.
+    ConfigError for those, and for a license that is not a name.
     """
     terms = KNOWN.get(carried)
     if terms is not None and stated not in (None, carried):

@@ -106,7 +106,7 @@ class Target:
     `masks` have the size of the resized image, before padding (see `pad_to_batch`); None if boxes
     alone are trained. All values are checked here, once, where they usually are on the CPU; what is
     left for the training step is to compare `class_limit`, one more than the largest class index,
-    with the classes of the model. Raises DataError for boxes that are no fractions of the image,
+    with the classes of the model. Raises DataError for boxes that are not fractions of the image,
     such as pixels, for values that are not finite, and for other shapes or types. Warns of boxes
     that look like corners.
     """
@@ -167,8 +167,8 @@ def require_targets(
 ) -> None:
     """Check the targets of `images` images for a model of `num_classes` classes, if it is known.
 
-    It reads nothing from a device. Raises DataError if `targets` is no sequence of one `Target` per
-    image, has a class index that the model does not have, or is not on `device`.
+    It reads nothing from a device. Raises DataError unless `targets` has one `Target` per image,
+    with class indices that the model has, on `device`.
     """
     given = targets if isinstance(targets, list | tuple) else [targets]
     for target in given:
@@ -288,7 +288,7 @@ def _checked_class_limit(target: Target) -> int:
 def _warn_of_corners(cxcywh: Float[Tensor, "M 4"]) -> None:
     """Warn if boxes reach far out of their image, and all would be boxes inside it as corners.
 
-    It is no error, since a box of an object that is cut off may reach out.
+    It is not an error, since a box of an object that is cut off may reach out.
     """
     start = cxcywh[:, :2] - cxcywh[:, 2:] / 2
     far = (start < -OUTSIDE) | (start + cxcywh[:, 2:] > 1 + OUTSIDE)
@@ -305,7 +305,7 @@ def _warn_of_corners(cxcywh: Float[Tensor, "M 4"]) -> None:
 
 
 def _wrong_box(cxcywh: Float[Tensor, "M 4"]) -> str:
-    """Return what is wrong with the first box that is no fractions of the image."""
+    """Return what is wrong with the first box that is not in fractions of the image."""
     near = (cxcywh >= -FARTHEST) & (cxcywh <= 1 + FARTHEST)
     positive = cxcywh[:, 2:] >= 0
     row = int((~near.all(1) | ~positive.all(1)).nonzero()[0])

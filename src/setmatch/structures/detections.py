@@ -288,7 +288,7 @@ class Detections:
     ) -> Self:
         """Read an object with supervision's attributes xyxy, confidence and class_id (index).
 
-        Raises DataError if confidences or class indices are missing, or an index is no class.
+        Raises DataError if confidences or class indices are missing, or an index is not a class.
         """
         wanted = ("xyxy", "confidence", "class_id")
         missing = [name for name in wanted if getattr(detections, name, None) is None]

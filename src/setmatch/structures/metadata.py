@@ -19,8 +19,8 @@ class Categories:
 
     The name is None for an unused index, as in the published COCO weights. `stuff` holds the
     indices of uncountable classes, such as sky and grass; all others are things. Raises ConfigError
-    for ids that are not whole numbers or that repeat, names that are no texts, and lists of unequal
-    length.
+    for ids that are not whole numbers or that repeat, names that are not strings, and lists of
+    unequal length.
     """
 
     ids: tuple[int, ...]
@@ -40,7 +40,7 @@ class Categories:
         if len(set(self.ids)) < len(self.ids):
             raise ConfigError(f"Categories: ids {short(self.ids)}; each class has an id of its own")
         if not all(isinstance(each, str | None) for each in self.names):
-            raise ConfigError(f"Categories: names {short(self.names)}; each is a text or None")
+            raise ConfigError(f"Categories: names {short(self.names)}; each is a string or None")
         stuff: Any = self.stuff
         are_indices = isinstance(stuff, Set | Sequence) and not isinstance(stuff, str)
         count = len(self.ids)
@@ -70,8 +70,7 @@ class Categories:
     def indices_of(self, wanted: str | int) -> list[int]:
         """Return the index of a class that is given by its index, or all indices of a name.
 
-        A text of digits that is no name is an index. Raises ConfigError for a class that there is
-        not.
+        A string of digits that is not a name is an index. Raises ConfigError for an unknown class.
         """
         if not isinstance(wanted, str | Integral):
             raise ConfigError(f"class {short(wanted)}: give the name or the index of a class")

@@ -15,7 +15,7 @@ from setmatch.structures.detections import Detections
 from setmatch.structures.tensor_checks import described, is_floating, require_one_device
 
 _WANTED = {
-    "name": 'a text, such as "main"',
+    "name": 'a string, such as "main"',
     "predictions": "a setmatch.Predictions",
     "assignment": "an Assignment, or None",
     "edges": "an EdgeDistributions, or None",

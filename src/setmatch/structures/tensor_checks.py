@@ -23,7 +23,7 @@ def described(value: Any) -> str:
 
 def require_kind(what: str, value: Any, kind: type, advice: str = "") -> None:
     """Raise ConfigError unless `value` is an instance of `kind`, which may be a protocol."""
-    # A class has the methods of a protocol, too, but it is no instance.
+    # A class has the methods of a protocol, too, but it is not an instance.
     if isinstance(value, type) or not isinstance(value, kind):
         given = f"{short(value)} ({type(value).__name__})"
         raise ConfigError(f"{what} = {given}; give a {kind.__name__}{advice}")

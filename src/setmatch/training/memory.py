@@ -45,7 +45,7 @@ def _read(path: Path) -> int | None:
         text = read_text(path).strip()
     except OSError:
         return None
-    return int(text) if text.isdecimal() else None  # "max" is no limit
+    return int(text) if text.isdecimal() else None  # "max" is not a limit
 
 
 def growth_during(work: Callable[[], None], proc: Path = PROC) -> int | None:

@@ -19,7 +19,7 @@ from setmatch.errors import SetmatchError
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
-class Stopped(SetmatchError):  # noqa: N818 - the user asked for it; it is no error
+class Stopped(SetmatchError):  # noqa: N818 - the user asked for it; it is not an error
     """A signal stopped the run, after a checkpoint; `exit_code` is 143 or 130."""
 
     def __init__(self, number: int, where: str, cause: str | None = None) -> None:
@@ -31,8 +31,8 @@ class Stopped(SetmatchError):  # noqa: N818 - the user asked for it; it is no er
 class _SignalReceived(BaseException):
     """Leaves the code that a signal interrupts.
 
-    It is no Exception, as KeyboardInterrupt is none: code that takes any error for a fault of an
-    image or of a callback must not catch it.
+    Like KeyboardInterrupt, it is not an Exception: code that takes any error for a fault of an
+    image or a callback must not catch it.
     """
 
 

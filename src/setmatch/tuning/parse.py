@@ -1,4 +1,4 @@
-"""Read what to search from texts, beside `--set key=value`.
+"""Parse what to search, in the syntax of `--search`.
 
 train.lr=1e-5:1e-3:log                          a range; equal factors are equally likely
 train.clip_norm=0.1:1                           a range
@@ -31,7 +31,7 @@ def parse_space(
 ) -> Space:
     """Return the space that `searches` describe; without any, and for "default", the default one.
 
-    Settings that `overrides` fix are left out of the default space. Raises ConfigError for a text
+    Settings that `overrides` fix are left out of the default space. Raises ConfigError for a string
     of another form, for a setting that is named twice, and for values that `recipe` does not allow.
     """
     fixed = {override.partition("=")[0].strip() for override in overrides}
@@ -59,7 +59,7 @@ def parse_space(
 
 
 def parse_search(text: str, recipe: Recipe) -> tuple[str, Range | Choice]:
-    """Return the name that a text searches, and what to try for it; raise ConfigError."""
+    """Return the setting that `--search` names, and what to try for it; raise ConfigError."""
     left, equals, right = text.partition("=")
     keys = [key.strip() for key in left.split("+")]
     if not equals or not right.strip() or not all(map(_KEY.fullmatch, keys)):
@@ -144,7 +144,7 @@ def _number(text: str) -> int | float:
 
 
 def _as_number(value: Any) -> Any:
-    """Return a number that YAML 1.1 reads as a text, such as 1e-4."""
+    """Return a number that YAML 1.1 reads as a string, such as 1e-4."""
     return float(value) if isinstance(value, str) and re.fullmatch(_NUMBER, value) else value
 
 

@@ -42,7 +42,7 @@ HEAD = "# setmatch tune on "
 MOST_FAILURES = 5  # in a row: then not their settings are the reason
 
 
-class SearchStopped(SetmatchError):  # noqa: N818 - the user asked for it; it is no error
+class SearchStopped(SetmatchError):  # noqa: N818 - the user asked for it; it is not an error
     """A signal stopped a search; `exit_code` is 143 or 130."""
 
     def __init__(self, stopped: Stopped, trial: Trial, out: Path) -> None:
@@ -72,8 +72,8 @@ def tune(
 ) -> Search:
     """Search for the recipe settings with which a model detects best on the validation split.
 
-    `searches` are texts as "train.lr=1e-5:1e-3:log" (see `setmatch.tuning.parse`); without any,
-    learning rates, weight decay, augmentation and image size are searched around the recipe's
+    `searches` are strings such as "train.lr=1e-5:1e-3:log" (see `setmatch.tuning.parse`); without
+    any, learning rates, weight decay, augmentation and image size are searched around the recipe's
     values. The first trial is the recipe as it is. Later ones are proposed from the scores so far
     (PQ, mask AP or AP); one that is worse than the median of the others at an evaluation is ended
     there. `trials` counts all in the folder, of earlier calls too. After `minutes` the trial that
@@ -84,9 +84,9 @@ def tune(
     finds the same as without the interruption. A trial that fails is kept with its reason. Weights
     of the best trial alone are kept.
 
-    Raises ConfigError for texts, settings and folders that do not fit, DataError for data without a
-    validation split, TrainingError if no trial can be trained, ExtraMissingError without optuna,
-    and SearchStopped, with `exit_code` 143 or 130, after SIGTERM or Ctrl-C.
+    Raises ConfigError for searches, settings and folders that do not fit, DataError for data
+    without a validation split, TrainingError if no trial can be trained, ExtraMissingError without
+    optuna, and SearchStopped, with `exit_code` 143 or 130, after SIGTERM or Ctrl-C.
     """
     sampler.require_optuna()
     require_single_process("a search trains one trial after the other")

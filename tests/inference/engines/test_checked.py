@@ -226,5 +226,5 @@ def test_an_engine_without_a_member_is_refused(name: str):
                 raise AttributeError(name)
             return super().__getattribute__(asked)
 
-    with pytest.raises(sm.SetmatchError, match=rf"{name} = None; it should be|is no model"):
+    with pytest.raises(sm.SetmatchError, match=rf"{name} = None; it should be|is not a model"):
         sm.predict(Less(None), red_box_image(64, 64, (8, 8, 40, 40)))

@@ -14,7 +14,7 @@ FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "HEIF")
 # Scans in a JPEG file; cameras write one, or about ten. Each takes the time of a pass over all
 # pixels, but only a few bytes of the file.
 MOST_SCANS = 500
-_UNKNOWN = "this is no image that can be read here: send JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"
+_UNKNOWN = "not an image that can be read here: send JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"
 _SOURCE = "the image"
 _START_OF_SCAN = b"\xff\xda"
 

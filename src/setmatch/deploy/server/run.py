@@ -37,7 +37,7 @@ _BACKLOG = 1024  # connections that the system keeps until they are accepted
 _LEAST_TOKEN = 16  # characters
 
 
-class Stopped(SetmatchError):  # noqa: N818 - the user asked for it; it is no error
+class Stopped(SetmatchError):  # noqa: N818 - the user asked for it; it is not an error
     """A signal stopped the server; `exit_code` is 143 or 130."""
 
     def __init__(self, number: int) -> None:

@@ -15,7 +15,7 @@ _ADVICE = "send one file, as in curl -F image=@photo.jpg, and options in the add
 async def image_file(request: "Request") -> bytes:
     """Return the bytes of the image file in a request.
 
-    Whatever its type says, a body that is no form is the file itself. Raises Refusal for a form
+    Whatever its type says, a body that is not a form is the file itself. Raises Refusal for a form
     that is malformed, or has anything but one file; HTTPException for some that are malformed.
     """
     content: bytes = await request.body()

@@ -62,7 +62,7 @@ def find_candidates(
     or a hub id; a JSON file of COCO results; or a preset, which gets random weights. A preset is
     meant if it is written random:NAME, or if no weights are published under its name. `categories`
     and `preprocessing` are those of models with random weights.
-    Raises ConfigError for random:NAME if NAME is no preset, and what `load` raises.
+    Raises ConfigError for random:NAME if NAME is not a preset, and what `load` raises.
     """
     paths = [source for source in sources if isinstance(source, str | Path)]
     names = dict(zip(paths, _short_names([str(path) for path in paths]), strict=True))

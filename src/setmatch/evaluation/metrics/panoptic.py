@@ -81,7 +81,7 @@ def pq_stat(
     a class that the data set does not have; predicted segments of such classes are ignored.
 
     Two segments match if they have the same class and an IoU above 0.5, computed without void
-    pixels. A predicted segment that lies mostly on void or on a crowd of its class is no false
+    pixels. A predicted segment that lies mostly on void or on a crowd of its class is not a false
     positive (arXiv 1801.00868, section 4). As in panopticapi, only the last crowd of a class in an
     image counts.
     """

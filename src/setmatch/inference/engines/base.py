@@ -1,7 +1,7 @@
 """What an engine offers: it runs a detector on a batch, whatever executes the computation.
 
 `predict`, `predict_folder`, `evaluate`, `compare` and `study_queries` take any object with these
-members. An engine of one's own is a class with these members; it need not inherit from `Engine`.
+members. Your own engine is a class with these members; it need not inherit from `Engine`.
 """
 
 from collections.abc import Sequence

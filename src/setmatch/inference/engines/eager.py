@@ -89,7 +89,7 @@ def as_engine(model: Detector | Engine) -> Engine:
             require_members(model)
         return model
     raise ConfigError(
-        f"{short(model)} ({type(model).__name__}) is no model; setmatch.load(source) opens a "
+        f"{short(model)} ({type(model).__name__}) is not a model; setmatch.load(source) opens a "
         "name, a run folder or a file as one"
     )
 

@@ -154,7 +154,7 @@ class WindowedTransformer(nn.Module):
         return norms_of(self) | biases_of(self)
 
     def fitting(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 _ _"]:
-        """Return the images, resized if their sides are no multiples of `multiple`."""
+        """Return the images, resized if their sides are not multiples of `multiple`."""
         height, width = map(self._nearest, pixels.shape[-2:])
         if not self.always_resamples and (height, width) == pixels.shape[-2:]:
             return pixels

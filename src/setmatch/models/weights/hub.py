@@ -60,9 +60,9 @@ def require_hub_id(name: str) -> None:
         is_valid = is_hub_id(name) and name.isascii() and name.strip() == name
     if not is_valid:
         raise ConfigError(
-            f"{short(name)}: no name of a hub repository; give your own name or an organization's, "
-            "and that of the model, as in anna/blood-cells: letters, digits, and single dashes, "
-            "dots and underscores inside"
+            f"{short(name)}: not a name of a hub repository; give your own name or an "
+            "organization's, and that of the model, as in anna/blood-cells: letters, digits, and "
+            "single dashes, dots and underscores inside"
         )
 
 

@@ -66,7 +66,7 @@ def named_categories(
     """Return the classes of a model, named by `id2label` in its config.json.
 
     Names of classes that the model does not have, and classes without a name, are noted. Raises
-    WeightsError for labels that are no class indices with names.
+    WeightsError for labels that are not class indices with names.
     """
     labels = _labels(config, folder)
     beyond = sorted(class_index for class_index in labels if class_index >= num_classes)
@@ -75,7 +75,7 @@ def named_categories(
         notes.append(
             f"config.json names classes that the model cannot predict, as it has {num_classes} "
             f"(0 to {num_classes - 1}): {shown}{', ...' if len(beyond) > 8 else ''}; these names "
-            "are left out. If its numbers are no class indices, but count from 1 or have gaps, "
+            "are left out. If its numbers are not class indices, but count from 1 or have gaps, "
             "pass categories= to name the classes"
         )
     unnamed = [index for index in range(num_classes) if index not in labels]
@@ -91,7 +91,7 @@ def _labels(config: Mapping[str, Any], folder: Path) -> dict[int, str]:
     """Return the names that config.json gives to classes, by class index."""
     named = config.get("id2label") or {}
     if not isinstance(named, Mapping):
-        raise WeightsError(f"{folder}: id2label in config.json is no object: {short(named)}")
+        raise WeightsError(f"{folder}: id2label in config.json is not an object: {short(named)}")
     for number, name in named.items():
         if not re.fullmatch(r"0|[1-9][0-9]{,8}", str(number)) or not isinstance(name, str):
             raise WeightsError(

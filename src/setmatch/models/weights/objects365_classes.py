@@ -49,7 +49,7 @@ _NAMES = """
     Cosmetics Mirror, Curling, Table Tennis
 """
 OBJECTS365_NAMES = tuple(re.split(r",\s+", _NAMES.strip()))
-# With a column for each id, of which 0 is no class; and without it.
+# With a column for each id, of which 0 is not a class; and without it.
 OBJECTS365_CLASSES = Categories(tuple(range(366)), (None, *OBJECTS365_NAMES))
 OBJECTS365_THINGS = Categories(tuple(range(1, 366)), OBJECTS365_NAMES)
 OBJECTS365 = {len(each): each for each in (OBJECTS365_CLASSES, OBJECTS365_THINGS)}

@@ -65,8 +65,8 @@ def resnet_of(ours: State, path: Path) -> str:
 def is_dilated(config: Mapping[str, Any], path: Path) -> bool:
     """Return whether the backbone that config.json describes has a dilated last stage.
 
-    Raises WeightsError for a backbone that is no ResNet as torchvision has it, whatever its tensors
-    are called.
+    Raises WeightsError unless it is a ResNet of torchvision's structure, whatever its tensors are
+    called.
     """
     backbone = config.get("backbone_config")
     extra = config.get("backbone_kwargs")

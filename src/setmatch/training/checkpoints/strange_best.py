@@ -1,4 +1,4 @@
-"""Best weights that another run wrote, as after a copy of folders, are no weights of this run."""
+"""Best weights that another run wrote, as after a copy of folders, are not weights of this run."""
 
 import warnings
 from collections.abc import Collection, Mapping, Sequence

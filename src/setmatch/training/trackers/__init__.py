@@ -22,8 +22,8 @@ TRACKERS: dict[str, type[Callback]] = {
 def make_callbacks(callbacks: Sequence[Callback | str]) -> list[Callback]:
     """Return callbacks, with a tracker for each name.
 
-    Raises ConfigError for a name of no tracker, and for what is no callback; ExtraMissingError if
-    the library of a tracker is not installed.
+    Raises ConfigError for an unknown tracker or what is not a callback; ExtraMissingError if the
+    library of a tracker is not installed.
     """
     if isinstance(callbacks, str):
         raise ConfigError(f"callbacks: {callbacks!r} is one name; pass a list: [{callbacks!r}]")
@@ -45,7 +45,7 @@ def _tracker(name: str) -> Callback:
 def _own(callback: object) -> Callback:
     if not isinstance(callback, Callback):
         raise ConfigError(
-            f"callbacks: {type(callback).__name__} is no callback; derive its class from "
+            f"callbacks: {type(callback).__name__} is not a callback; derive its class from "
             "setmatch.training.callbacks.Callback, and pass an object of it"
         )
     return callback

@@ -79,7 +79,7 @@ class History:
 def read_history(run: Path, name: str = "") -> History:
     """Read the log of the run in folder `run`, ignoring unreadable lines.
 
-    Raises ConfigError for a folder that is no run, and for a run without a log line.
+    Raises ConfigError for a folder that is not a run, and for a run without a log line.
     """
     path = run / LOG
     if not run.is_dir():
