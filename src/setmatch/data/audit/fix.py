@@ -18,6 +18,7 @@ from setmatch.data.annotations.rotations import TURNING
 from setmatch.data.cache.cache import cached
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.discovery import DiscoveredDataset
+from setmatch.data.formats.coco.polygon_notations import as_polygons
 from setmatch.data.formats.coco.text_ids import number_of, numbers_of
 from setmatch.data.formats.coco.write import coco_tree, polygons
 from setmatch.data.own_folder import require_own_folder
@@ -268,6 +269,7 @@ def _valid_segmentation(value: Any) -> Any:
         return value
     if not isinstance(value, list):
         return None
+    value = as_polygons(value) or value
     polygons = [
         polygon
         for polygon in value

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -234,3 +235,41 @@ def test_a_file_in_an_encoding_of_a_country_says_how_to_save_it(tmp_path: Path, 
     (tmp_path / "set.json").write_text(text, encoding=encoding)
     with pytest.raises(DataError, match=r"set\.json: not UTF-8 text \(.*\); save it as UTF-8"):
         read_coco(tmp_path / "set.json")
+
+
+def renumbered(listed: list[int], used: list[int], flaw: bool) -> Change:
+    def change(tree: dict[str, Any]) -> None:
+        for each, id_ in zip(tree["images"], listed, strict=True):
+            each["id"] = id_
+        for each, id_ in zip(tree["annotations"], used, strict=True):
+            each["image_id"] = id_
+        if flaw:  # so that the annotations are read one by one
+            tree["annotations"][0]["area"] = None
+
+    return change
+
+
+@pytest.mark.parametrize("flaw", [False, True])
+@pytest.mark.parametrize(
+    ("listed", "used", "asks"),
+    [
+        ([1, 2, 3], [0, 1, 2], True),
+        ([0, 1, 2], [1, 2, 3], True),
+        ([3, 1, 2], [0, 0, 2], True),
+        ([1, 2, 3], [0, 1, 3], False),  # one lost image
+        ([1, 2, 3], [1, 2, 2], False),
+        ([1, 2, 4], [0, 1, 2], False),
+        ([1, 2, 3], [0, 4, 2], False),
+        ([2, 3, 4], [1, 2, 3], False),
+    ],
+)
+def test_images_counted_from_another_number_than_listed_are_asked_about(
+    folder: Path, listed: list[int], used: list[int], asks: bool, flaw: bool
+):
+    """Each image would have the boxes of its neighbor, and one in all would be left out."""
+    tree = edited(renumbered(listed, used, flaw))
+    if not asks:
+        assert len(read(folder, tree)) == 3
+        return
+    with pytest.raises(DataError, match=r"which is not listed, and none names image \d: do they"):
+        read(folder, tree)

@@ -164,3 +164,15 @@ def test_class_names_are_read_under_the_names_of_tools(tmp_path: Path, name: str
     write(tmp_path, ("images", "labels"))
     (tmp_path / "classes.txt").rename(tmp_path / place / name)
     assert open_dataset(tmp_path, "train").categories.names == ("cat", "dog")
+
+
+@pytest.mark.parametrize("leftover", WITH_SPLITS)
+def test_a_leftover_image_in_another_layout_does_not_win(tmp_path: Path, leftover: str):
+    """images/train with one old image came before train/images with all of them."""
+    old = range(3, 4)
+    write(tmp_path, WITH_SPLITS[leftover], old)
+    for layout in (("{s}/images", "{s}/labels"), ("images/{s}", "labels/{s}")):
+        if layout[0] != WITH_SPLITS[leftover][0].replace("/{b}", ""):
+            write(tmp_path, layout)
+            break
+    assert boxes(tmp_path, "train") == expected(TRAIN)

@@ -37,6 +37,7 @@ from setmatch.data.formats.coco.boxes import (
 )
 from setmatch.data.formats.coco.fast_read import parse_flawless
 from setmatch.data.formats.coco.layout import default_root, image_folders
+from setmatch.data.formats.coco.polygon_notations import rewrite_polygons
 from setmatch.data.formats.coco.schema import InstancesFile, collector_paused, parse
 from setmatch.data.formats.coco.text_ids import number_text_ids
 from setmatch.data.formats.columns import Records, as_integer
@@ -123,6 +124,7 @@ def _read_flawless(
         np.full(count, NO_LINE, dtype=np.int64),
         np.arange(count),
     )
+    _require_own_ids(source, columns.image_ids, image_table)
     rows = _drop_unlisted(rows, columns.image_ids, image_table, fixes)
     segmentations = from_rings(
         columns.points_px,
@@ -143,6 +145,7 @@ def _read_any(source: Path, area: SearchArea, boxes: BoxConvention | None) -> De
     categories = read_categories(lists["categories"], fixes)
     image_table = read_images(lists["images"], area, fixes)
     records = lists["annotations"]
+    rewrite_polygons(records, fixes)
     missing = fill_boxes(records, image_table.size_px_by_id(), boxes, fixes)
     rows = read_rows(records, image_table, categories, fixes)
     count = len(rows.ids)
@@ -319,8 +322,31 @@ def read_rows(
     lines = np.full(len(ids), NO_LINE, dtype=np.int64)
     origin = np.arange(len(ids))
     crowd = _crowd(records, fixes)
+    _require_own_ids(records.file, image_ids, image_table)
     rows = AnnotationTable(ids, image, class_index, xywh_px, area_px, crowd, lines, origin)
     return _drop_unlisted(rows, image_ids, image_table, fixes)
+
+
+def _require_own_ids(
+    source: Path, image_ids: Int64[np.ndarray, " A"], image_table: ImageTable
+) -> None:
+    """Raise DataError where annotations count images from 0 and the list from 1, or vice versa.
+
+    Each box would be that of its image's neighbor. All but one of the numbers look right.
+    """
+    listed = np.union1d(image_table.ids, np.array(list(image_table.absent), dtype=np.int64))
+    used = np.unique(image_ids)
+    if len(used) < 2 or len(listed) != listed[-1] - listed[0] + 1:
+        return
+    first, last = int(listed[0]), int(listed[-1])
+    unlisted = np.setdiff1d(used, listed).tolist()
+    for begin, name, unused in ((1, 0, last), (0, last + 1, 0)):
+        if first == begin and unlisted == [name] and unused not in used:
+            raise DataError(
+                f"{source}: annotations name image {name}, which is not listed, and none names "
+                f"image {unused}: do they count images from {1 - begin}, and the list from "
+                f"{begin}? Correct every image_id if so, or remove the annotations of image {name}"
+            )
 
 
 def _drop_unlisted(

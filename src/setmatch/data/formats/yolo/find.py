@@ -254,18 +254,23 @@ def _from_folders(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
 def _fullest(
     folder: Path, *layouts: Sequence[tuple[str, Path]]
 ) -> tuple[dict[str, Path], tuple[str, ...]]:
-    """Return for each split the folder with the most images, of the first layout that has any.
+    """Return for each split the folder with the most images, of the layout that has most of them.
 
     Folders whose whole name is that of a split come before others, such as train before train_old.
     """
 
+    def count(place: Path) -> int:
+        return sum(len(files_in(each, SUFFIXES)) for each in folders_below(place, folder))
+
     def rank(place: Path) -> tuple[bool, int]:
-        names = (place.name, place.parent.name if place.name == "images" else place.name)
-        return any(map(canonical, names)), len(files_in(place, SUFFIXES))
+        is_inside = place.name.lower() in _IMAGE_FOLDERS
+        names = (place.name, place.parent.name if is_inside else place.name)
+        return any(map(canonical, names)), count(place)
 
     splits: dict[str, Path] = {}
     notes = []
-    for layout in layouts:
+    fullest_first = sorted(layouts, key=lambda layout: -sum(count(place) for _, place in layout))
+    for layout in fullest_first:
         for split in dict.fromkeys(split for split, _ in layout):
             places = [place for each, place in layout if each == split]
             chosen = splits.setdefault(split, max(places, key=rank))
