@@ -1,5 +1,6 @@
 """Files of random configs with tensors that are missing, more, renamed or of another size."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -58,6 +59,35 @@ def test_each_damage_is_one_line_that_names_the_family(family: str, tmp_path: Pa
         damaged = damage(state, draw.choice(_used(state)))
         save_file({k: v.contiguous() for k, v in damaged.items()}, path, metadata={"format": "pt"})
         assert_refused(tmp_path, NAMES[family])
+
+
+HEAD = re.compile(r"(?:model\.decoder\.)?((?:class|bbox)_embed\.(\d)\..+)")
+
+
+@pytest.mark.parametrize(
+    "family", usually(["dfine", "rtdetr_v2", "deformable"], "rtdetr_v2", "deformable")
+)
+def test_a_head_that_is_missing_is_not_that_of_another_layer(family: str, tmp_path: Path):
+    """Only where all layers but the first have none is the first one's that of all."""
+    draw = Random(f"heads {family}")
+    drawn = FAMILIES[family].draw(draw)
+    drawn.settings[1].update(decoder_layers=3, tie_word_embeddings=True)
+    if family == "deformable":
+        drawn.settings[1].update(with_box_refine=True, two_stage=False)
+    FAMILIES[family].build(drawn).save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    state = load_file(path)
+    heads = {key: match for key in state if (match := HEAD.fullmatch(key))}
+    names = sorted({match[1] for match in heads.values() if match[2] == "1"})
+    for name in (names[0], names[-1]):
+        kept = {k: v for k, v in state.items() if k not in heads or heads[k][1] != name}
+        save_file(kept, path, metadata={"format": "pt"})
+        assert_refused(tmp_path, NAMES[family])
+    first = {k: v for k, v in state.items() if k not in heads or heads[k][2] == "0"}
+    save_file(first, path, metadata={"format": "pt"})
+    ours = setmatch.load(tmp_path).state_dict()
+    shared = [ours[f"decoder.class_heads.{layer}.weight"] for layer in range(3)]
+    assert all(torch.equal(each, shared[0]) for each in shared)
 
 
 @pytest.mark.parametrize("family", usually(["dfine", "rtdetr", "rtdetr_v2"], "rtdetr"))

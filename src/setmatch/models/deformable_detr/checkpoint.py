@@ -10,7 +10,7 @@ from setmatch.errors import WeightsError
 from setmatch.models.deformable_detr.key_map import HEAD, ORIGINAL
 from setmatch.models.weights.coco_classes import COCO_CLASSES, COCO_THINGS, assumed_categories
 from setmatch.models.weights.hybrid_folder import rows
-from setmatch.models.weights.key_map import State, Table, count_parts, from_layout
+from setmatch.models.weights.key_map import State, Table, count_parts, from_layout, with_every_head
 from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights, loaded
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint
 from setmatch.models.weights.resnet_folder import resnet_of
@@ -72,7 +72,8 @@ def our_state(theirs: State, table: Table, path: Path, refines: bool) -> State:
         kept[name] = value
     ours = from_layout(kept, table)
     layers = count_parts(ours, r"decoder\.layers\.(\d+)\.")
-    ours = _with_every_head(ours, layers + (TWO_STAGES in ours))
+    for head in ("decoder.class_heads.{}.", "decoder.box_steps.{}."):
+        ours = with_every_head(ours, head, layers + (TWO_STAGES in ours))
     if TWO_STAGES in ours:
         return _with_encoder_heads(ours, layers)
     return ours if refines else _with_shared_heads(ours, path)
@@ -126,18 +127,6 @@ def preset_of(ours: State, arguments: Mapping[str, Any], dilated: bool, path: Pa
     if single:
         return f"deformable_detr_r50_single_scale{'_dc5' if dilated else ''}"
     return "deformable_detr_r50"
-
-
-def _with_every_head(ours: State, count: int) -> State:
-    """Return heads for `count` layers: a file may have those of the first alone, if all share."""
-    first = {key: value for key, value in ours.items() if ".class_heads.0." in key}
-    first |= {key: value for key, value in ours.items() if ".box_steps.0." in key}
-    shared = {
-        key.replace("s.0.", f"s.{layer}.", 1): value
-        for layer in range(1, count)
-        for key, value in first.items()
-    }
-    return shared | ours
 
 
 def _with_encoder_heads(ours: State, layers: int) -> State:

@@ -16,7 +16,7 @@ from setmatch.models.weights.card import read_preprocessing
 from setmatch.models.weights.coco_classes import with_coco_ids
 from setmatch.models.weights.download import PublishedRepository, fetch_published
 from setmatch.models.weights.hub_folder import PREPROCESSOR, named_categories
-from setmatch.models.weights.key_map import State
+from setmatch.models.weights.key_map import State, with_every_head
 from setmatch.models.weights.objects365_classes import named_as_objects365
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint, read_hub_folder, read_json
 from setmatch.models.weights.stated_sizes import same
@@ -82,7 +82,7 @@ def hub_names(state: State, config: Mapping[str, Any]) -> State:
 
     Where all layers share their heads, a file may have those of the first alone.
     """
-    normalized = {}
+    normalized: State = {}
     for variant, value in state.items():
         key = variant
         for pattern, name in VARIANTS:
@@ -91,10 +91,9 @@ def hub_names(state: State, config: Mapping[str, Any]) -> State:
             normalized[key] = value
     if not config.get("tie_word_embeddings", True):
         return normalized
-    shared = [key for key in normalized if TIED.fullmatch(key)]
-    for layer in range(1, config.get("decoder_layers", 6)):
-        for key in shared:
-            normalized.setdefault(key.replace("_embed.0.", f"_embed.{layer}.", 1), normalized[key])
+    for kind in ("class", "bbox"):
+        head, layers = f"model.decoder.{kind}_embed.{{}}.", config.get("decoder_layers", 6)
+        normalized = with_every_head(normalized, head, layers)
     return normalized
 
 

@@ -149,6 +149,23 @@ def count_parts(state: State, pattern: str) -> int:
     return max(numbers, default=-1) + 1
 
 
+def with_every_head(state: State, head: str, layers: int) -> State:
+    """Return the heads of all `layers`: a file may have those of the first alone, if all share.
+
+    `head` is the beginning of their names, such as "decoder.class_heads.{}.". Where another layer
+    has one of its own, none is shared: what is missing then is missing.
+    """
+    first, place = head.format(0), re.escape(head).replace(r"\{\}", r"(\d+)")
+    if count_parts(state, place) != 1:
+        return state
+    shared = {key.removeprefix(first): v for key, v in state.items() if key.startswith(first)}
+    return state | {
+        head.format(layer) + name: value
+        for layer in range(1, layers)
+        for name, value in shared.items()
+    }
+
+
 def _rename(state: State, pairs: Table) -> State:
     rules = [(_pattern(source), target) for source, target in pairs]
     renamed, unknown = {}, []
