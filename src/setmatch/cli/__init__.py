@@ -91,8 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in tokens
     try:
-        tokens = _limit_pixels(_import_modules([t for t in tokens if t != "--debug"]))
-        tokens = _trust_files(_accept_licenses(tokens))
+        tokens = _apply_common_options([word for word in tokens if word != "--debug"])
         tokens = by_place(app, tokens)
         app(tokens, exit_on_error=False, print_error=False)
         sys.stdout.flush()
@@ -111,62 +110,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _import_modules(tokens: list[str]) -> list[str]:
-    """Import what `--import MODULE` names and return the other tokens."""
-    modules, rest = _take("--import", tokens)
-    if modules:
-        from setmatch.models.factory import import_module
+def _import_module(name: str) -> None:
+    from setmatch.models.factory import import_module
 
-        for module in modules:
-            import_module(module)
-    return rest
+    import_module(name)
 
 
-def _accept_licenses(tokens: list[str]) -> list[str]:
-    """Accept the terms that `--accept-license NAME` names and return the other tokens."""
-    names, rest = _take("--accept-license", tokens)
-    if names:
-        from setmatch.models.weights.terms import accept_terms
+def _accept_license(name: str) -> None:
+    from setmatch.models.weights.terms import accept_terms
 
-        for name in names:
-            accept_terms(name)
-    return rest
+    accept_terms(name)
 
 
-def _trust_files(tokens: list[str]) -> list[str]:
-    """Trust the compiled code in the files that `--trust FILE` names; return the other tokens."""
-    paths, rest = _take("--trust", tokens)
-    if paths:
-        from setmatch.inference.engines.torch_session import trust
+def _trust_file(path: str) -> None:
+    from setmatch.inference.engines.torch_session import trust
 
-        for path in paths:
-            trust(path)
-    return rest
+    trust(path)
 
 
-def _limit_pixels(tokens: list[str]) -> list[str]:
-    """Allow images as many pixels as `--max-pixels N` says and return the other tokens."""
-    limits, rest = _take("--max-pixels", tokens)
-    for limit in limits:
-        if not limit.isdecimal():
-            raise ConfigError(f"--max-pixels {limit}: give a number of pixels, such as 200000000")
-        from setmatch.data.images.decoding import limit_pixels
+def _limit_pixels(limit: str) -> None:
+    if not limit.isdecimal():
+        raise ConfigError(f"--max-pixels {limit}: give a number of pixels, such as 200000000")
+    from setmatch.data.images.decoding import limit_pixels
 
-        limit_pixels(int(limit))
-    return rest
+    limit_pixels(int(limit))
 
 
-def _take(option: str, tokens: list[str]) -> tuple[list[str], list[str]]:
-    """Return the values of an option that every command takes, and the other tokens."""
-    values, rest = [], []
+# What to do with each value of the options that every command takes, before it runs.
+COMMON_OPTIONS: dict[str, Callable[[str], None]] = {
+    "--import": _import_module,
+    "--max-pixels": _limit_pixels,
+    "--accept-license": _accept_license,
+    "--trust": _trust_file,
+}
+
+
+def _apply_common_options(tokens: list[str]) -> list[str]:
+    """Apply the options that every command takes, and return the other tokens."""
+    rest: list[str] = []
+    given: dict[str, list[str]] = {option: [] for option in COMMON_OPTIONS}
     remaining = iter(tokens)
     for token in remaining:
         name, equals, value = token.partition("=")
-        if name == option:
-            values.append(value if equals else next(remaining, ""))
+        if name in given:
+            given[name].append(value if equals else next(remaining, ""))
         else:
             rest.append(token)
-    return values, rest
+    for option, values in given.items():
+        for value in values:
+            COMMON_OPTIONS[option](value)
+    return rest
 
 
 _ROOM = "make room, or choose another disk, and give the same command again"

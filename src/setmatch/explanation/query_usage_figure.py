@@ -214,5 +214,6 @@ def percent(fraction: float) -> str:
     return f"{fraction:.0%}" if fraction == 0 or fraction >= 0.1 else f"{fraction:.1%}"
 
 
-def _shorten(text: str, limit: int = 26) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+def _shorten(caption: str) -> str:
+    most = 26  # characters, as wide as a panel
+    return caption if len(caption) <= most else f"{caption[: most - 1]}…"

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from setmatch.evaluation.metrics.best_threshold import Threshold, f1_at
 from setmatch.evaluation.metrics.coco import AREAS, mean, run_protocol
-from setmatch.evaluation.metrics.error_types import KINDS, NEAR_IOU
-from setmatch.evaluation.metrics.matched_detections import RIGHT_IOU, MatchedDetections
+from setmatch.evaluation.metrics.error_types import KINDS, NEAR_IOU, RIGHT_IOU
+from setmatch.evaluation.metrics.matched_detections import MatchedDetections
 from setmatch.evaluation.metrics.per_layer import LayerPrecision
 from setmatch.evaluation.metrics.worst_images import WorstImage, worst_images
 

@@ -19,6 +19,7 @@ KINDS = {  # hotcoco's name of each type
     "background": "Bkg",
     "missed": "Miss",
 }
+RIGHT_IOU = 0.5  # a detection with a lower IoU with every object of its class is wrong
 NEAR_IOU = 0.1  # a detection with a lower IoU with every object is on background
 
 
@@ -27,15 +28,14 @@ def classify_errors(
     class_indices: Int64[np.ndarray, " D"],
     truth_xywh_px: Float64[np.ndarray, "T 4"],
     truth_class_indices: Int64[np.ndarray, " T"],
-    right_iou: float = 0.5,
 ) -> list[str]:
     """Return the error type of every detection of an image, as if none of them were correct.
 
     The first type that applies, in this order:
 
-    - localization: an object of the same class, with an IoU from 0.1 to below `right_iou`
-    - classification: an object of another class, with an IoU of at least `right_iou`
-    - duplicate: an object of the same class, with an IoU of at least `right_iou`
+    - localization: an object of the same class, with an IoU from 0.1 to below 0.5
+    - classification: an object of another class, with an IoU of at least 0.5
+    - duplicate: an object of the same class, with an IoU of at least 0.5
     - background: no object with an IoU of at least 0.1
     - both: the class and the location are wrong
 
@@ -47,9 +47,9 @@ def classify_errors(
     best_other = np.where(same, 0, iou).max(axis=1, initial=0)
     types = np.select(
         [
-            (best_same >= NEAR_IOU) & (best_same < right_iou),
-            best_other >= right_iou,
-            best_same >= right_iou,
+            (best_same >= NEAR_IOU) & (best_same < RIGHT_IOU),
+            best_other >= RIGHT_IOU,
+            best_same >= RIGHT_IOU,
             np.maximum(best_same, best_other) < NEAR_IOU,
         ],
         ["localization", "classification", "duplicate", "background"],

@@ -10,8 +10,7 @@ from jaxtyping import Bool, Int64
 from setmatch.data.dataset import DetectionDataset
 from setmatch.evaluation.metrics.best_threshold import Threshold, best_threshold
 from setmatch.evaluation.metrics.coco import Results, run_protocol
-
-RIGHT_IOU = 0.5
+from setmatch.evaluation.metrics.error_types import RIGHT_IOU
 
 
 @dataclass(frozen=True, eq=False)
