@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 import tiny_runs
-from tiny_runs import Processes, assert_bit_equal, final_state, log_rows
+from tiny_runs import Processes, assert_same_run, final_state, log_rows
 
-from setmatch.files.manifest import read_manifest
 from setmatch.training.checkpoints.checkpoint import latest_valid
 
 # The last three of five epochs return to the best checkpoint of the first two, more than once.
@@ -36,21 +35,6 @@ def uninterrupted(scenes, tmp_path_factory):
         assert codes == [0] * world, outputs
         runs[world] = (again, time.monotonic() - started)
     return runs
-
-
-def assert_same_run(run, other):
-    """State and best weights are bit-equal, the log is equal, and there are no other files."""
-    assert_bit_equal(run, other)
-    for name in ("model.safetensors", "metrics.json"):
-        assert (run / "best" / name).read_bytes() == (other / "best" / name).read_bytes(), name
-    rows = [
-        [{**row, "images_per_s": 0, "seconds": 0} for row in log_rows(each)]
-        for each in (run, other)
-    ]
-    assert rows[0] == rows[1]
-    assert sorted(p.name for p in run.rglob("*")) == sorted(p.name for p in other.rglob("*"))
-    for folder in (run / "best", *(run / "checkpoints").iterdir()):
-        read_manifest(folder)
 
 
 def points(thorough, campaign):

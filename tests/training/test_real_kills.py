@@ -5,7 +5,7 @@ import time
 
 import pytest
 from real_runs import STEPS, RealRun, wait_until_gone, write_data
-from test_kills import assert_same_run
+from tiny_runs import assert_same_run
 
 from setmatch.training.checkpoints.checkpoint import latest_valid
 

@@ -20,6 +20,7 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.ops import MultiScaleRoIAlign
 
 from setmatch.errors import SetmatchError
+from setmatch.files.manifest import read_manifest
 from setmatch.losses.classification import Softmax
 from setmatch.models.backbones.resnet import Backbone
 from setmatch.models.detr.config import DetrShape
@@ -263,6 +264,21 @@ def assert_bit_equal(run, other):
             continue  # times differ between runs
         same = torch.equal(value, theirs[name]) if torch.is_tensor(value) else value == theirs[name]
         assert same, name
+
+
+def assert_same_run(run, other):
+    """State and best weights are bit-equal, the log is equal, and there are no other files."""
+    assert_bit_equal(run, other)
+    for name in ("model.safetensors", "metrics.json"):
+        assert (run / "best" / name).read_bytes() == (other / "best" / name).read_bytes(), name
+    rows = [
+        [{**row, "images_per_s": 0, "seconds": 0} for row in log_rows(each)]
+        for each in (run, other)
+    ]
+    assert rows[0] == rows[1]
+    assert sorted(p.name for p in run.rglob("*")) == sorted(p.name for p in other.rglob("*"))
+    for folder in (run / "best", *(run / "checkpoints").iterdir()):
+        read_manifest(folder)
 
 
 def _flat(tree, prefix=""):
