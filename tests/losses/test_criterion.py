@@ -14,9 +14,10 @@ from setmatch.config import LossWeights, MatchCosts
 from setmatch.errors import ConfigError
 from setmatch.losses.base import LossTerm
 from setmatch.losses.classification import MatchedQueries, Softmax, Varifocal
-from setmatch.losses.criterion import TERMS, Criterion
+from setmatch.losses.criterion import Criterion
 from setmatch.losses.matcher import PendingMatch, start_matching
 from setmatch.losses.normalizer import LossNormalizer
+from setmatch.losses.terms import TERMS
 from setmatch.ops.boxes import cxcywh_to_xyxy
 from setmatch.structures.batch import Target
 from setmatch.structures.outputs import Assignment, PredictionGroup, Predictions

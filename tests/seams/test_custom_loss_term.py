@@ -7,8 +7,9 @@ from setmatch.config import load_recipe
 from setmatch.data.batches.loader import Minibatch
 from setmatch.distributed import Distributed
 from setmatch.losses.base import LossTerm
-from setmatch.losses.criterion import TERMS, Criterion
+from setmatch.losses.criterion import Criterion
 from setmatch.losses.normalizer import LossNormalizer
+from setmatch.losses.terms import TERMS
 from setmatch.models.registry import build
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import ModelCard

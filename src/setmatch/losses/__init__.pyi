@@ -11,10 +11,10 @@ from .classification import Focal as Focal
 from .classification import IoUAware as IoUAware
 from .classification import Softmax as Softmax
 from .classification import Varifocal as Varifocal
-from .criterion import TERMS as TERMS
 from .criterion import Criterion as Criterion
 from .matcher import match as match
 from .normalizer import LossNormalizer as LossNormalizer
+from .terms import TERMS as TERMS
 
 __all__ = [
     "TERMS",

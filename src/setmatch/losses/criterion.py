@@ -12,11 +12,10 @@ from torch import Tensor
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.errors import ConfigError, short
 from setmatch.losses.base import LossTerm, MatchedPredictions
-from setmatch.losses.box_distribution import distillation_loss, edge_loss
-from setmatch.losses.boxes import giou_loss, l1_loss
 from setmatch.losses.classification import ClassificationLoss, MatchedQueries
 from setmatch.losses.matcher import start_matching, union_of
 from setmatch.losses.normalizer import LossNormalizer
+from setmatch.losses.terms import TERMS
 from setmatch.ops.boxes import cxcywh_to_xyxy, intersection_over_union
 from setmatch.structures.batch import Target, require_targets
 from setmatch.structures.outputs import (
@@ -27,54 +26,6 @@ from setmatch.structures.outputs import (
     require_groups,
 )
 from setmatch.structures.tensor_checks import described, require_kind
-
-
-def classification_loss(matched: MatchedPredictions) -> Float[Tensor, " L"]:
-    """Return the class loss of each layer, as the model's ClassificationLoss defines it."""
-    return matched.class_loss.loss(matched.logits, matched.pairs, matched.normalizer)
-
-
-@torch.no_grad()
-def class_error(matched: MatchedPredictions) -> Float[Tensor, ""]:
-    """Return the percentage of the last layer's matched queries whose class is wrong."""
-    pairs = matched.pairs
-    last = pairs.layer == matched.layers - 1
-    predicted = matched.logits[-1].argmax(-1)[pairs.image, pairs.query]
-    wrong = (predicted != pairs.class_index) & last
-    return 100 * wrong.sum() / matched.normalizer.matched.clamp(min=1)
-
-
-@torch.no_grad()
-def cardinality_error(matched: MatchedPredictions) -> Float[Tensor, " L"]:
-    """Return the mean absolute difference of detected and annotated object counts per image."""
-    logits = matched.logits
-    counts = torch.tensor([len(target) for target in matched.targets])
-    counts = counts.to(logits.device, non_blocking=True)
-    detected = matched.class_loss.predicts_object(logits).sum(-1) / matched.group.query_groups
-    return (detected - counts).abs().float().sum(1) / matched.normalizer.images
-
-
-def mask_focal_loss(matched: MatchedPredictions) -> Float[Tensor, ""] | None:
-    """Return the focal loss of the last layer's masks; None if the group predicts no masks."""
-    return None if matched.mask_losses is None else matched.mask_losses[0]
-
-
-def mask_dice_loss(matched: MatchedPredictions) -> Float[Tensor, ""] | None:
-    """Return the DICE loss of the last layer's masks; None if the group predicts no masks."""
-    return None if matched.mask_losses is None else matched.mask_losses[1]
-
-
-TERMS = (
-    LossTerm("class", "class", classification_loss),
-    LossTerm("l1", "l1", l1_loss, pools=True),
-    LossTerm("giou", "giou", giou_loss, pools=True),
-    LossTerm("class_error", None, class_error),
-    LossTerm("cardinality_error", None, cardinality_error),
-    LossTerm("mask", "mask", mask_focal_loss),
-    LossTerm("dice", "dice", mask_dice_loss),
-    LossTerm("edges", "edges", edge_loss, pools=True),
-    LossTerm("distillation", "distillation", distillation_loss, pools=True),
-)
 
 
 @dataclass(frozen=True)
@@ -239,18 +190,18 @@ class Criterion:
         target_xyxy = cxcywh_to_xyxy(target_cxcywh)
         iou = intersection_over_union(predicted_xyxy.detach(), target_xyxy)
         return MatchedPredictions(
-            group,
-            self.class_loss,
-            logits,
-            cxcywh,
-            MatchedQueries(layer, image, query, class_index, iou),
-            predicted_cxcywh,
-            predicted_xyxy,
-            target_cxcywh,
-            target_xyxy,
-            targets,
-            assignments[-1],
-            normalizer,
+            group=group,
+            class_loss=self.class_loss,
+            logits=logits,
+            cxcywh=cxcywh,
+            pairs=MatchedQueries(layer, image, query, class_index, iou),
+            predicted_cxcywh=predicted_cxcywh,
+            predicted_xyxy=predicted_xyxy,
+            target_cxcywh=target_cxcywh,
+            target_xyxy=target_xyxy,
+            targets=targets,
+            last_assignment=assignments[-1],
+            normalizer=normalizer,
         )
 
     def _weighted(self, group: GroupLosses) -> Float[Tensor, ""]:
