@@ -176,3 +176,17 @@ def test_a_leftover_image_in_another_layout_does_not_win(tmp_path: Path, leftove
             write(tmp_path, layout)
             break
     assert boxes(tmp_path, "train") == expected(TRAIN)
+
+
+@pytest.mark.parametrize(
+    "layout", [("{s}/images", "{s}/labels"), ("images/{s}", "labels/{s}"), ("{s}", "{s}")]
+)
+def test_splits_have_the_same_classes_where_these_are_named_by_numbers(
+    tmp_path: Path, layout: tuple[str, str]
+):
+    """The highest class may be in one split alone."""
+    write(tmp_path, layout)
+    (tmp_path / "classes.txt").unlink()
+    (tmp_path / layout[1].format(s="val") / "5.txt").write_text("4 0.5 0.5 0.1 0.1\n")
+    for split in ("train", "val"):
+        assert open_dataset(tmp_path, split).categories.names == tuple("01234")

@@ -20,7 +20,7 @@ from setmatch.data.annotations.box_convention import CXCYWH_RELATIVE, BoxConvent
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.formats.build import AnnotationBuffer, ImageTable, assemble
 from setmatch.data.formats.class_names import categories_of, is_list_of_names
-from setmatch.data.formats.layout import common_folder, files_in, subfolders
+from setmatch.data.formats.layout import common_folder, files_in, folders_below, subfolders
 from setmatch.data.formats.missing_images import (
     MISSING,
     UNREADABLE,
@@ -92,7 +92,7 @@ def read_yolo(
         _require_fractions(files, is_certain=boxes is not None)
     _note_orphan_labels(listed, {Path(fix.file).stem for fix in absent}, fixes)
     if names is None:
-        highest = _highest_class(labels)
+        highest = _highest_class(labels, source)
         if highest >= _MOST_UNNAMED:  # a list of names up to 2**31 fills the memory
             raise DataError(
                 f"{source}: no data.yaml and no classes.txt, and class {highest}; list the class "
@@ -342,11 +342,14 @@ def _note_orphan_labels(
                 fixes.append(AnnotationFix(name, None, "label file", "without an image: left out"))
 
 
-def _highest_class(labels: Sequence[Path]) -> int:
+def _highest_class(labels: Sequence[Path], source: Path) -> int:
     """Return the highest class index in all label files of the data set."""
-    # Neighboring folders hold the other splits, which have the same classes.
+    # Neighboring folders and others of the same name, as in val/labels, hold the other splits,
+    # which have the same classes.
     folders = {path.parent for path in labels}
+    names = {folder.name for folder in folders}
     folders |= {each for folder in folders for each in subfolders(folder.parent)}
+    folders |= {each for each in folders_below(source, source) if each.name in names}
     highest = 0
     for folder in sorted(folders):
         for name in files_in(folder, [".txt"]):
