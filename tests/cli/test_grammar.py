@@ -2,12 +2,17 @@
 
 import itertools
 import re
+from typing import Any, get_args
 
 import pytest
 
 from setmatch.cli import app, main
 from setmatch.cli.grammar import COMMANDS, OPTIONS, SENTENCES, by_place, unknown_option
+from setmatch.demo import demo
+from setmatch.deploy.load import EngineName
 from setmatch.errors import ConfigError
+from setmatch.setting_values import Freeze
+from setmatch.training import resolve_recipe
 
 VERBS = [name for name in app if not name.startswith("-")]
 # The options of each command that change nothing about how its arguments are read.
@@ -152,6 +157,24 @@ def test_a_value_of_another_kind_is_answered_without_types_of_python(capsys, wor
 
 def test_what_cyclopts_says_well_is_left_to_it(capsys):
     assert "many" in error_of(capsys, "train", "d", "--out", "r", "--epochs", "many")
+
+
+@pytest.mark.parametrize(
+    ("verb", "option", "known"),
+    [
+        ("train", "--freeze", Freeze),
+        ("train", "--task", resolve_recipe.Task),
+        ("demo", "--task", demo.Task),
+        ("predict", "--engine", EngineName),
+        ("serve", "--engine", EngineName),
+    ],
+)
+def test_an_option_has_the_choices_of_the_function(verb: str, option: str, known: Any):
+    """They are written again in the command line, which imports nothing heavy for its help."""
+    arguments = app[verb].assemble_argument_collection()
+    (hint,) = [each.hint for each in arguments if option in each.names]
+    literals = [hint, *get_args(hint)]
+    assert known in literals
 
 
 SAME = {  # what has one name in several commands, and a meaning of its own in each

@@ -1,5 +1,6 @@
 """What a model costs: parameters, multiply-adds, interleaved timing, and memory."""
 
+import math
 import statistics
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -173,10 +174,7 @@ def _attention_flops(
 
 
 def _sampling_flops(*shapes: Any, out_shape: Any = None, **more: Any) -> int:
-    values = 1
-    for side in out_shape:
-        values *= side
-    return 2 * BILINEAR_CORNERS * values
+    return 2 * BILINEAR_CORNERS * math.prod(out_shape)
 
 
 # Operations that torch's counter leaves out: attention on a CPU, and the sampling of deformable
