@@ -13,7 +13,7 @@ ScoreThreshold = float | Literal["best"] | None
 
 
 class Thresholds(Protocol):
-    """An engine, of which the thresholds of its model are needed alone."""
+    """The part of an engine that its model's thresholds come from."""
 
     @property
     def card(self) -> ModelCard:

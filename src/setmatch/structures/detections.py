@@ -160,7 +160,7 @@ class Detections:
         )
 
     def unsound(self) -> str | None:
-        """Return what is wrong with the values, of which the first is named; None if nothing is.
+        """Return what is wrong, with the first wrong value; None if nothing is.
 
         It waits for the device that they are on. Boxes may reach out of the image.
         """

@@ -161,7 +161,7 @@ def _build_detector(
     checkpoint: Checkpoint | None,
     own: OwnModel | None,
 ) -> tuple[Detector, str]:
-    """Return the detector, and in words what it is initialized from."""
+    """Return the detector, and a phrase that says what it is initialized from."""
     training = data.training
     preprocessing = (own and own.preprocessing) or preprocessing_of(recipe.data)
     origin = f"{TRAINED_ON}{data.name or training.source.name}"

@@ -45,7 +45,7 @@ class TrainStep:
     detector: Detector
     wrapped: nn.Module  # the detector in DistributedDataParallel, if there are several processes
     loss: Loss
-    loss_by_quality: Loss  # the same, of queries that are matched by quality alone
+    loss_by_quality: Loss  # the same, with queries matched by quality alone
     optimizer: CombinedOptimizer
     batch_norm_stats: BatchNormStats
     ema: EMA | None

@@ -165,7 +165,7 @@ class Trainer:
         self.parts *= 2
         self.logger.say(
             f"warning: out of memory at step {step + 1} with {before} images at once; from now on "
-            f"{self.images_at_once} are, in steps of as many images as before"
+            f"{self.images_at_once} at once, with the same batch size"
         )
         return None
 

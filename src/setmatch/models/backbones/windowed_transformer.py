@@ -190,7 +190,7 @@ class WindowedTransformer(nn.Module):
     def _joined(
         self, tokens: Float[Tensor, "P n D"], height: int, width: int
     ) -> Float[Tensor, "B D h w"]:
-        """Return the map of every image, which is what `cut` took apart."""
+        """Return the map of every image, joined from the windows that `cut` made."""
         sides = height // self.windows, width // self.windows
         patches = torch.unflatten(tokens, 1, sides)
         parts = torch.unflatten(patches, 0, (-1, self.windows, self.windows))

@@ -62,7 +62,7 @@ def encoder_layers(shape: PlacedShape, activation: type[nn.Module]) -> list[Enco
 def decoder_layers(
     shape: PlacedShape, activation: type[nn.Module]
 ) -> list[ConditionalDecoderLayer]:
-    """Return the layers of a decoder, of which the first adds positions to empty contents."""
+    """Return the layers of a decoder; the first adds positions to the empty contents."""
     later = [CrossInputs] * (shape.decoder_layers - 1)
     return [
         ConditionalDecoderLayer(

@@ -231,7 +231,7 @@ def _explained(name: str) -> Iterator[None]:
 
 
 def _errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
-    """Return what the hub's library raises: its own errors, those of what it sends by, others."""
+    """Return the errors that end a request: the system's, the HTTP client's, and `others`."""
     from huggingface_hub.errors import HfHubHTTPError
 
     sending = (each for each in HfHubHTTPError.__bases__ if issubclass(each, Exception))
