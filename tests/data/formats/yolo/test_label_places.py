@@ -46,6 +46,7 @@ TRAIN, VAL = range(4), range(4, 7)
 
 def write(root: Path, layout: tuple[str, str], images: range = range(7)) -> Path:
     """Write images of their own color and label files, each with a box at a place of its own."""
+    root.mkdir(exist_ok=True)
     (root / "classes.txt").write_text("cat\ndog\n")
     for number in images:
         split = "train" if number in TRAIN else "val"
@@ -190,3 +191,18 @@ def test_splits_have_the_same_classes_where_these_are_named_by_numbers(
     (tmp_path / layout[1].format(s="val") / "5.txt").write_text("4 0.5 0.5 0.1 0.1\n")
     for split in ("train", "val"):
         assert open_dataset(tmp_path, split).categories.names == tuple("01234")
+
+
+@pytest.mark.parametrize("place", [".", "train"])
+def test_xml_files_beside_the_labels_come_first_in_vocs_folders(tmp_path: Path, place: str):
+    """Darknet writes labels/ beside Annotations/, which alone knows the names of the classes."""
+    write(tmp_path / place, ("JPEGImages", "labels"))
+    (tmp_path / place / "classes.txt").unlink()
+    (tmp_path / place / "Annotations").mkdir()
+    for number in range(7):
+        name = f"<filename>{number}.png</filename>"
+        box = "<xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax>"
+        text = f"{name}<object><name>dog</name><bndbox>{box}</bndbox></object>"
+        file = tmp_path / place / "Annotations" / f"{number}.xml"
+        file.write_text(f"<annotation>{text}</annotation>")
+    assert open_dataset(tmp_path, "train").categories.names == ("dog",)

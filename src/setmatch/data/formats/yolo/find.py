@@ -31,7 +31,8 @@ from setmatch.data.splits import canonical
 from setmatch.errors import DataError, quoted
 from setmatch.files.reading import read_bytes, read_text
 
-_IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")  # in small letters
+_OF_VOC = "jpegimages"
+_IMAGE_FOLDERS = ("images", "image", "imgs", "img", _OF_VOC)  # in small letters
 
 
 @dataclass(frozen=True)
@@ -232,16 +233,16 @@ def _from_folders(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
 
     And sentences on the folders that are not taken.
     """
-    images = next(iter(folders_named(folder, _IMAGE_FOLDERS)), folder / "images")
+    images = next(iter(_image_folders(folder)), folder / "images")
     if not folders_of_splits(images):  # images/images/, as zip programs make it
-        images = next(iter(folders_named(images, _IMAGE_FOLDERS)), images)
+        images = next(iter(_image_folders(images)), images)
     inside = [
         (split, place) for split, place in folders_of_splits(images) if _have_labels(place, folder)
     ]
     beside = [
         (split, place)
         for split, around in folders_of_splits(folder)
-        for place in [*folders_named(around, _IMAGE_FOLDERS), around][:1]
+        for place in [*_image_folders(around), *([] if _is_voc(around) else [around])][:1]
         if _have_labels(place, folder) and _has_images(place, folder)
     ]
     if inside or beside:
@@ -249,6 +250,19 @@ def _from_folders(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
     if images.is_dir() and _have_labels(images, folder):
         return _image_lists(folder) or {WHOLE: images}, ()
     return _image_lists(folder) or {WHOLE: folder} if _has_labeled_images(folder) else {}, ()
+
+
+def _image_folders(folder: Path) -> list[Path]:
+    """Return the folders of images inside a folder, the likeliest first."""
+    found = folders_named(folder, _IMAGE_FOLDERS)
+    return [each for each in found if each.name.lower() != _OF_VOC or not _is_voc(folder)]
+
+
+def _is_voc(folder: Path) -> bool:
+    """Return whether a folder has JPEGImages/ beside XML files, which know the class names."""
+    annotations = folders_named(folder, ["annotations"])
+    has_files = any(files_in(each, [".xml"]) for each in annotations)
+    return has_files and bool(folders_named(folder, [_OF_VOC]))
 
 
 def _fullest(
