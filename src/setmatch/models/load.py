@@ -33,6 +33,7 @@ from setmatch.models.weights.hub_folder import stated_license
 from setmatch.models.weights.int8 import compact, expand
 from setmatch.models.weights.key_map import State
 from setmatch.models.weights.layout import LoadedWeights, read_layout
+from setmatch.models.weights.other_files import refuse_other_file
 from setmatch.models.weights.raw_checkpoint import (
     CONFIG,
     SAFETENSORS,
@@ -313,6 +314,7 @@ def _read_file(path: Path, preset: str | None) -> LoadedWeights:
             f"{path}: an exported model, which predicts and is evaluated, but holds no weights to "
             "train, convert or explain; give the run folder or the weights it was made from"
         )
+    refuse_other_file(path)
     if is_hub_weights(path) and not path.with_suffix(".json").exists():
         return read_layout(read_hub_folder(path.parent, str(path), preset), LAYOUTS)
     if path.suffix == ".safetensors":
