@@ -58,7 +58,7 @@ def checked_except(
                 annotation = signature.parameters[name].annotation
                 if name not in names and not _fits(value, annotation):
                     given = f"{name} = {short(value)} ({type(value).__name__})"
-                    raise ConfigError(f"{function.__name__}: {given}; give {_wanted(annotation)}")
+                    raise ConfigError(f"{checking.__name__}: {given}; give {_wanted(annotation)}")
             return function(*args, **kwargs)
 
         return checking

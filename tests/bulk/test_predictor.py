@@ -4,6 +4,7 @@ import io
 import pickle
 import threading
 from pathlib import Path
+from typing import Any
 
 import hotcoco
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from PIL import Image
 from red_boxes import finder, write_boxes
 
-from fake_detectors import RedFinder
+from fake_detectors import RedFinder, red_box_image
 from setmatch.bulk import COLUMNS, SPARK_SCHEMA, Predictor, empty_frame
 from setmatch.data.images.decoding import read_pixels
 from setmatch.errors import ConfigError, WeightsError
@@ -191,3 +192,41 @@ def test_masks_are_rle_that_decodes_to_those_of_predict(paths: list[str]):
             size = (row["height_px"], row["width_px"])
             runs = {"size": size, "counts": row["mask"].encode("ascii")}
             assert (hotcoco.mask.decode(runs) == detection.mask.numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"threshold": {"a": 1}}, "Predictor: threshold = "),
+        ({"classes": 1.5}, "Predictor: classes = 1.5"),
+        ({"batch_size": "4"}, "Predictor: batch_size = '4'"),
+        ({"overlap": "a"}, "Predictor: overlap = 'a'"),
+        ({"tiles": [3]}, "Predictor: tiles = "),
+        ({"device": 5}, "Predictor: device = 5"),
+        ({"engine": 5}, "Predictor: engine = 5"),
+    ],
+)
+def test_a_choice_of_another_type_is_refused_before_it_travels(
+    choices: dict[str, Any], message: str
+):
+    with pytest.raises(ConfigError, match=message):
+        finder(**choices)
+
+
+def test_columns_of_unequal_length_are_refused():
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    with pytest.raises(ConfigError, match="1 of path, but 2 of image"):
+        finder()({"path": ["a"], "image": [pixels, pixels]})
+
+
+@pytest.mark.parametrize("engine", ["x", "onnx"])
+def test_an_unknown_engine_of_a_detector_is_refused(engine: str):
+    with pytest.raises(ConfigError, match=f"engine {engine}: "):
+        finder(engine=engine)([np.zeros((8, 8, 3), np.uint8)])
+
+
+def test_one_class_needs_no_list():
+    """Its name is not taken for a list of letters."""
+    pixels = red_box_image(64, 96, (8, 8, 40, 40)).permute(1, 2, 0).contiguous().numpy()
+    (row,) = finder(classes="red")([pixels])
+    assert row["class"] == "red"

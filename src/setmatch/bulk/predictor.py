@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from setmatch.argument_types import checked
 from setmatch.bulk.array_model import open_without_torch
 from setmatch.bulk.opened_model import Choices, OpenedModel
 from setmatch.bulk.rows import Row, to_frame, to_table
@@ -52,12 +53,23 @@ class Predictor:
     engine: "EngineName | None" = None
     device: str = field(default="auto", kw_only=True)
     threshold: ScoreThreshold = field(default=None, kw_only=True)
-    classes: Sequence[str | int] | None = field(default=None, kw_only=True)
+    classes: str | int | Sequence[str | int] | None = field(default=None, kw_only=True)
     batch_size: int = field(default=4, kw_only=True)
     tiles: Tiles = field(default=None, kw_only=True)
     overlap: float = field(default=OVERLAP, kw_only=True)
     # All copies of a predictor in a process share a model, by this.
     _key: str = field(default_factory=lambda: uuid4().hex, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _require_types(
+            engine=self.engine,
+            device=self.device,
+            threshold=self.threshold,
+            classes=self.classes,
+            batch_size=self.batch_size,
+            tiles=self.tiles,
+            overlap=self.overlap,
+        )
 
     def __call__(self, batch: Any) -> Any:
         """Return the rows of a batch, as the kind of container that the batch is."""
@@ -112,7 +124,7 @@ class Predictor:
             self.engine,
             self.device,
             self.threshold,
-            None if self.classes is None else tuple(self.classes),
+            None if self.classes is None else _listed(self.classes),
             self.batch_size,
             self.tiles,
             self.overlap,
@@ -134,7 +146,13 @@ class Predictor:
                 f"looked for in {', '.join(IMAGE_COLUMNS)}"
             )
         images = list(columns[name])
-        return self._rows(_names(columns.get("path", images)), images)
+        names = _names(columns.get("path", images))
+        if len(names) != len(images):
+            raise ConfigError(
+                f"a batch with {len(names)} of path, but {len(images)} of {name}: give columns of "
+                "one length"
+            )
+        return self._rows(names, images)
 
     def _rows(
         self,
@@ -150,6 +168,20 @@ class Predictor:
         return [row for found in rows for row in found]
 
 
+@checked
+def _require_types(
+    engine: str | None,
+    device: str,
+    threshold: ScoreThreshold,
+    classes: str | int | Sequence[str | int] | None,
+    batch_size: int,
+    tiles: Tiles,
+    overlap: float,
+) -> None:
+    """Raise ConfigError, before a worker is given the choices, for one of another type."""
+
+
+_require_types.__name__ = "Predictor"  # which the errors name
 _lock = threading.Lock()
 _open: OrderedDict[str, OpenedModel] = OrderedDict()
 
@@ -160,6 +192,10 @@ def _names(images: Sequence[Any]) -> list[str]:
         str(each) if isinstance(each, str | Path) else str(number)
         for number, each in enumerate(images)
     ]
+
+
+def _listed(classes: str | int | Sequence[str | int]) -> tuple[str | int, ...]:
+    return (classes,) if isinstance(classes, str | int) else tuple(classes)
 
 
 def _is(library: str, kind: str, value: object) -> bool:

@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 from typing import Protocol
 
@@ -68,6 +69,10 @@ class ExportFormat:
 
 def require_size(size_px: tuple[int, int] | None) -> None:
     """Raise ConfigError for a (height, width) that no file can be of."""
+    if size_px is not None and (
+        len(size_px) != 2 or not all(isinstance(each, Integral) for each in size_px)
+    ):
+        raise ConfigError(f"size_px = {size_px}: give (height, width) in whole pixels")
     if size_px is not None and not all(LEAST_SIDE_PX <= each <= MOST_SIDE_PX for each in size_px):
         height, width = size_px
         raise ConfigError(

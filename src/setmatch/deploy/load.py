@@ -99,6 +99,7 @@ def load_on(
 
 def with_engine(detector: Detector, engine: EngineName | None) -> Detector | Engine:
     """Return the detector run by an engine; for "eager" and None, the detector itself."""
+    _require_known(engine)
     name = _fastest(detector) if engine == "auto" else engine or "eager"
     return detector if name == "eager" else OPENERS[name](detector)
 
