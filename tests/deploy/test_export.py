@@ -229,6 +229,8 @@ def test_a_model_of_another_precision_is_exported_in_float32(
         ({"to": "openvino"}, ConfigError, "detector.onnx: name a file that ends in .xml"),
         ({"to": "coreml"}, ConfigError, "format coreml: choose one of onnx, openvino"),
         ({"size_px": (16, 640)}, ConfigError, "size 16x640: sides can be 32 to"),
+        ({"size_px": (640,)}, ConfigError, "give .height, width. in whole pixels"),
+        ({"size_px": (64.5, 64)}, ConfigError, "give .height, width. in whole pixels"),
         ({"verify_on": "nothing_here"}, DataError, "nothing_here"),
         ({"path": "a_file/detector.onnx"}, ConfigError, "is not a folder"),
     ],

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -272,3 +273,14 @@ def test_appending_never_waits_for_a_reader(tmp_path: Path, monkeypatch: pytest.
 def test_an_empty_name_of_the_cache_is_none(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SETMATCH_CACHE", "")
     assert cache_folder().parts[-1] == "setmatch"
+
+
+@pytest.mark.parametrize("require", [require_file, require_folder])
+@pytest.mark.parametrize("name", ["a" * 300, "\0", "x" * 300 + "/a", "/".join(["y" * 200] * 30)])
+def test_a_name_that_no_file_can_have_is_refused_in_one_line(
+    require: Callable[[Path], None], name: str, tmp_path: Path
+):
+    with pytest.raises(ConfigError, match=r"cannot be written \(.*\); name another$") as raised:
+        require(tmp_path / name)
+    assert len(str(raised.value)) < 400
+    assert str(raised.value).isprintable()

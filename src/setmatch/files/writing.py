@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from setmatch.errors import ConfigError
+from setmatch.errors import ConfigError, short
 from setmatch.interruption import uninterrupted
 
 _TEMPORARY = ".writing-"
@@ -52,6 +52,7 @@ _FILES = frozenset(
 def require_file(path: str | Path) -> None:
     """Raise ConfigError unless a file can be written at `path`. Call it before hours of work."""
     path = Path(path)
+    _require_name(path)
     if path.is_dir():
         example = path / f"file{path.suffix or '.html'}"
         raise ConfigError(f"{path}: is a folder; name a file, such as {example}")
@@ -70,6 +71,7 @@ def require_page(path: str | Path) -> None:
 def require_folder(path: str | Path) -> None:
     """Raise ConfigError unless files can be written into the folder `path`."""
     path = Path(path)
+    _require_name(path)
     if path.exists() and not path.is_dir():
         raise ConfigError(f"{path}: is not a folder; name a folder")
     if path.suffix.lower() in _FILES and not path.exists():
@@ -77,6 +79,17 @@ def require_folder(path: str | Path) -> None:
             f"{path}: a folder is written, of several files; name one without {path.suffix}"
         )
     _require_writable(path, (path.absolute(), *path.absolute().parents))
+
+
+def _require_name(path: Path) -> None:
+    """Raise ConfigError for a path that no file can have, such as one of a very long name."""
+    try:
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            path.lstat()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        shown = short(str(path), 200)
+        raise ConfigError(f"{shown}: cannot be written ({reason}); name another") from None
 
 
 def _require_writable(path: Path, folders: Sequence[Path]) -> None:
