@@ -14,7 +14,7 @@ from PIL import Image
 
 from setmatch.data.images.decoding import read_pixels
 from setmatch.data.synthetic.scenes import scene
-from setmatch.deploy.onnx import to_onnx
+from setmatch.deploy.formats.onnx import to_onnx
 from setmatch.inference.arrays.engine import open_array_engine
 from setmatch.inference.arrays.predict_folder import predict_folder
 from setmatch.inference.arrays.preprocess import preprocess

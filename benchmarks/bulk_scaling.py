@@ -28,7 +28,7 @@ from pyarrow import parquet
 from setmatch.bulk.predict_parquet import PART_IMAGES
 from setmatch.bulk.shard import Shard
 from setmatch.data.synthetic.scenes import scene
-from setmatch.deploy.onnx import to_onnx
+from setmatch.deploy.formats.onnx import to_onnx
 from setmatch.models.load import load
 from timing import publish
 

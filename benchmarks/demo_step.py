@@ -28,15 +28,15 @@ def serve(data: Path, threads: int) -> None:
     from setmatch.distributed import init_distributed
     from setmatch.losses.normalizer import LossNormalizer
     from setmatch.training.optim.optimizer import set_learning_rates
-    from setmatch.training.resolve_recipe import choose_recipe
-    from setmatch.training.schedule import make_schedule
-    from setmatch.training.setup import build_setup, build_train_step
+    from setmatch.training.schedule.schedule import make_schedule
     from setmatch.training.stages import with_length
-    from setmatch.training.start_run import open_batches
-    from setmatch.training.training_data import open_training_data
+    from setmatch.training.start.resolve_recipe import choose_recipe
+    from setmatch.training.start.setup import build_setup, build_train_step
+    from setmatch.training.start.start_run import open_batches
+    from setmatch.training.start.training_data import open_training_data
 
     with suppress(ImportError):  # an older tree
-        from setmatch.training.freed_memory import keep_freed_memory
+        from setmatch.training.machine.freed_memory import keep_freed_memory
 
         keep_freed_memory().__enter__()
     torch.set_num_threads(threads)

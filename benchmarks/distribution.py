@@ -16,10 +16,10 @@ from torch.nn import functional as F
 from setmatch.losses.criterion import Criterion, Losses
 from setmatch.losses.matcher import match
 from setmatch.losses.normalizer import LossNormalizer
-from setmatch.models.layers.box_relations import QueryAttentionMask
-from setmatch.models.layers.deformable_decoder import RefiningDecoder
-from setmatch.models.layers.heads import BoxRefinementHead
-from setmatch.models.layers.hybrid_encoder import Memory
+from setmatch.models.layers.attention.box_relations import QueryAttentionMask
+from setmatch.models.layers.decoders.deformable_decoder import RefiningDecoder
+from setmatch.models.layers.encoders.hybrid_encoder import Memory
+from setmatch.models.layers.heads.heads import BoxRefinementHead
 from setmatch.models.setmatch.config import MultiScaleShape
 from setmatch.models.setmatch.model import SetMatchDetector
 from setmatch.ops.boxes import cxcywh_to_xyxy, intersection_over_union, xyxy_to_cxcywh

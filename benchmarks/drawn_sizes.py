@@ -10,7 +10,7 @@ import sys
 import numpy as np
 
 from setmatch.cli import main
-from setmatch.training.schedule import Schedule
+from setmatch.training.schedule.schedule import Schedule
 
 scheduled = Schedule.resolution_scale
 

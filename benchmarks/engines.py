@@ -18,8 +18,8 @@ import torch
 
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
-from setmatch.deploy.onnx import ONNX, to_onnx
-from setmatch.deploy.openvino import OPENVINO, converted
+from setmatch.deploy.formats.onnx import ONNX, to_onnx
+from setmatch.deploy.formats.openvino import OPENVINO, converted
 from setmatch.inference.engines.eager import EagerEngine
 from setmatch.inference.engines.onnx_session import OnnxSession
 from setmatch.inference.engines.openvino_session import OpenVinoSession

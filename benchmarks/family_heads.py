@@ -23,8 +23,8 @@ from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.demo.demo import SEED, SETTINGS, SIZE_PX
 from setmatch.models.detector import Detector
 from setmatch.models.layers.cells import Cells
-from setmatch.models.layers.detr_mask_head import DETRMaskHead
-from setmatch.models.layers.hybrid_encoder import Memory
+from setmatch.models.layers.encoders.hybrid_encoder import Memory
+from setmatch.models.layers.heads.detr_mask_head import DETRMaskHead
 from setmatch.models.registry import MODELS
 from setmatch.models.setmatch.config import NANO, MultiScaleShape
 from setmatch.models.setmatch.model import SetMatchDetector

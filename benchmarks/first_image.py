@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from setmatch.data.synthetic.scenes import scene
-from setmatch.deploy.onnx import to_onnx
+from setmatch.deploy.formats.onnx import to_onnx
 from setmatch.models.load import save
 from setmatch.models.registry import build
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from setmatch.losses.masks import focal_and_dice
-from setmatch.models.layers.detr_mask_head import DETRMaskHead, all_masks
+from setmatch.models.layers.heads.detr_mask_head import DETRMaskHead, all_masks
 from setmatch.models.registry import build
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Categories, ModelCard

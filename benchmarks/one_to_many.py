@@ -15,10 +15,10 @@ from torch import Tensor
 from setmatch.losses.criterion import Criterion, Losses
 from setmatch.losses.matcher import match
 from setmatch.losses.normalizer import LossNormalizer
-from setmatch.models.layers.box_relations import QueryAttentionMask
-from setmatch.models.layers.deformable_decoder import RefiningDecoder
-from setmatch.models.layers.hybrid_encoder import Memory
-from setmatch.models.layers.queries import EncoderProposals, QuerySelection
+from setmatch.models.layers.attention.box_relations import QueryAttentionMask
+from setmatch.models.layers.decoders.deformable_decoder import RefiningDecoder
+from setmatch.models.layers.encoders.hybrid_encoder import Memory
+from setmatch.models.layers.queries.queries import EncoderProposals, QuerySelection
 from setmatch.models.setmatch.config import MultiScaleShape
 from setmatch.models.setmatch.model import SetMatchDetector
 from setmatch.structures.batch import Target

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 import setmatch as sm
 from setmatch.config import load_recipe
-from setmatch.data.audit.image_size import resolve_image_size
+from setmatch.data.audit.recommend.image_size import resolve_image_size
 from setmatch.data.batches.transforms import resized_px
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.images.image_io import read_image

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from setmatch.cli import main as setmatch
-from setmatch.models.weights.resumable_download import download
+from setmatch.models.weights.downloads.resumable_download import download
 
 COCO_FILES = {
     "val2017": "http://images.cocodataset.org/zips/val2017.zip",

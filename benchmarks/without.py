@@ -9,13 +9,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from setmatch.losses.classification import Focal
-from setmatch.models.layers.box_relations import QueryAttentionMask
+from setmatch.models.layers.attention.box_relations import QueryAttentionMask
 from setmatch.models.layers.cells import Cells, hide
-from setmatch.models.layers.deformable_decoder import DeformableDecoderLayer, RefiningDecoder
-from setmatch.models.layers.denoising import Denoising, DenoisingQueries
-from setmatch.models.layers.heads import BoxRefinementHead, ClassHead
-from setmatch.models.layers.hybrid_encoder import Memory
-from setmatch.models.layers.queries import EncoderProposals, QuerySelection
+from setmatch.models.layers.decoders.deformable_decoder import (
+    DeformableDecoderLayer,
+    RefiningDecoder,
+)
+from setmatch.models.layers.encoders.hybrid_encoder import Memory
+from setmatch.models.layers.heads.heads import BoxRefinementHead, ClassHead
+from setmatch.models.layers.queries.denoising import Denoising, DenoisingQueries
+from setmatch.models.layers.queries.queries import EncoderProposals, QuerySelection
 from setmatch.models.setmatch.config import MultiScaleShape
 from setmatch.models.setmatch.model import SetMatchDetector
 from setmatch.structures.batch import Target

@@ -25,7 +25,7 @@ from setmatch.losses.classification import MatchedQueries
 from setmatch.losses.criterion import Criterion
 from setmatch.losses.matcher import match, pairwise_cost
 from setmatch.losses.normalizer import LossNormalizer
-from setmatch.models.layers.denoising import DenoisingQueries
+from setmatch.models.layers.queries.denoising import DenoisingQueries
 from setmatch.ops.boxes import cxcywh_to_xyxy, generalized_iou, intersection_over_union
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.outputs import PredictionGroup

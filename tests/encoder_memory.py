@@ -2,7 +2,7 @@
 
 import torch
 
-from setmatch.models.layers.hybrid_encoder import Memory
+from setmatch.models.layers.encoders.hybrid_encoder import Memory
 
 
 def memory_of(shapes: tuple[tuple[int, int], ...], dim: int, seed: int = 0) -> Memory:

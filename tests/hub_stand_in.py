@@ -110,5 +110,5 @@ def replace_hub_client(folder: Path, monkeypatch: pytest.MonkeyPatch) -> HubStan
         monkeypatch.setattr(HfApi, method, call)
     monkeypatch.setattr("huggingface_hub.snapshot_download", hub.download)
     monkeypatch.setattr("huggingface_hub.get_token", lambda: "hf_token")
-    monkeypatch.setattr("setmatch.models.weights.hub.why_unreachable", lambda: None)
+    monkeypatch.setattr("setmatch.models.weights.downloads.hub.why_unreachable", lambda: None)
     return hub

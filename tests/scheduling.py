@@ -12,7 +12,7 @@ EXPORTS = "tests/deploy/"
 APART = (
     "tests/deploy/server/",
     "tests/deploy/test_presets.py",
-    "tests/deploy/test_torch_package.py",
+    "tests/deploy/formats/test_torch_package.py",
 )
 LONGEST = (EXPORTS, "tests/docs/", "tests/training/", "tests/ablation/", "tests/tuning/")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import onnx
 
-from setmatch.deploy.verify import images_to_verify
+from setmatch.deploy.verification.verify import images_to_verify
 from setmatch.deploy.web.known_image import KnownImage, known_image
 from setmatch.deploy.web.network import exported_of
 from setmatch.deploy.web.runtime import Runtime

@@ -12,7 +12,7 @@ from setmatch.bulk.on_ray import compute_on_ray
 from setmatch.bulk.parts import Part
 from setmatch.bulk.predictor import Predictor
 from setmatch.deploy.export import FORMATS
-from setmatch.deploy.int8_openvino import nncf_library
+from setmatch.deploy.precision.int8_openvino import nncf_library
 from setmatch.errors import ExtraMissingError
 from setmatch.inference.engines.onnx_session import onnxruntime_library
 from setmatch.training.trackers import make_callbacks

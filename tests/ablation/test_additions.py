@@ -6,8 +6,8 @@ import torch
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.losses.classification import Varifocal
 from setmatch.losses.criterion import Criterion
-from setmatch.models.layers.box_relations import QueryAttentionMask
-from setmatch.models.layers.hybrid_encoder import Memory
+from setmatch.models.layers.attention.box_relations import QueryAttentionMask
+from setmatch.models.layers.encoders.hybrid_encoder import Memory
 from setmatch.models.setmatch.config import MultiScaleShape
 from setmatch.models.setmatch.presets import setmatch_n
 from setmatch.ops.boxes import cxcywh_to_xyxy

@@ -11,7 +11,7 @@ import pytest
 
 from checked_types import unchecked
 from setmatch.data.synthetic.scenes import write_scenes
-from setmatch.deploy.onnx import to_onnx
+from setmatch.deploy.formats.onnx import to_onnx
 from setmatch.models.load import load
 
 pytestmark = [pytest.mark.campaign, pytest.mark.promise(21), pytest.mark.timeout(600)]

@@ -12,7 +12,7 @@ from setmatch.demo import demo
 from setmatch.deploy.load import EngineName
 from setmatch.errors import ConfigError
 from setmatch.setting_values import Freeze
-from setmatch.training import resolve_recipe
+from setmatch.training.start import resolve_recipe
 
 VERBS = [name for name in app if not name.startswith("-")]
 # The options of each command that change nothing about how its arguments are read.

@@ -16,7 +16,7 @@ from setmatch.data.convert import convert_dataset
 from setmatch.data.open import open_dataset, require_split
 from setmatch.data.splits import holdout_mask
 from setmatch.errors import DataError
-from setmatch.training.training_data import open_training_data
+from setmatch.training.start.training_data import open_training_data
 
 HELD_OUT = [0, 2, 7, 15, 27, 29]
 NAMES = st.lists(st.text("abcdef", min_size=1, max_size=6), unique=True, min_size=40, max_size=60)

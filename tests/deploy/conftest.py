@@ -11,8 +11,8 @@ import torch
 
 from checked_types import unchecked
 from setmatch.deploy.export import export
-from setmatch.deploy.onnx import OnnxGraph, to_onnx
-from setmatch.deploy.openvino import OpenVinoGraph, converted
+from setmatch.deploy.formats.onnx import OnnxGraph, to_onnx
+from setmatch.deploy.formats.openvino import OpenVinoGraph, converted
 from setmatch.models.detector import Detector
 from setmatch.models.load import load
 

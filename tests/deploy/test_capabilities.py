@@ -14,10 +14,10 @@ import setmatch as sm
 from clips import write_clip
 from setmatch.bulk.predictor import Predictor
 from setmatch.data.synthetic.scenes import scene, write_scenes
-from setmatch.deploy.formats import ExportFormat
+from setmatch.deploy.formats.base import ExportFormat
+from setmatch.deploy.formats.traced import single_on_cpu
 from setmatch.deploy.load import KINDS
 from setmatch.deploy.server.app import make_app
-from setmatch.deploy.traced import single_on_cpu
 from setmatch.inference.engines.torch_session import trust
 from setmatch.inference.pipeline import ImageResult
 from setmatch.inference.video.predict_video import predict_video

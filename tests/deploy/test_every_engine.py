@@ -5,12 +5,12 @@ from pathlib import Path
 import onnx
 import pytest
 
-from setmatch.deploy.formats import ExportFormat
+from setmatch.deploy.formats.base import ExportFormat
+from setmatch.deploy.formats.onnx import OnnxGraph
+from setmatch.deploy.formats.openvino import converted
+from setmatch.deploy.formats.traced import single_on_cpu
 from setmatch.deploy.load import KINDS
-from setmatch.deploy.onnx import OnnxGraph
-from setmatch.deploy.openvino import converted
-from setmatch.deploy.traced import single_on_cpu
-from setmatch.deploy.verify import images_to_verify, verify
+from setmatch.deploy.verification.verify import images_to_verify, verify
 from setmatch.models.detector import Detector
 
 SIZES_PX = [(32, 32), (33, 64), (64, 47), (96, 96), (97, 131), (128, 200), (160, 160), (200, 90),

@@ -18,10 +18,10 @@ from setmatch.cli import main
 from setmatch.cli.export import size_px_of
 from setmatch.data.synthetic.scenes import scene
 from setmatch.deploy.export import export
-from setmatch.deploy.formats import ExportFormat
-from setmatch.deploy.onnx import ONNX, OnnxGraph, to_onnx
-from setmatch.deploy.openvino import OPENVINO, OpenVinoGraph
-from setmatch.deploy.verify import images_to_verify, verify
+from setmatch.deploy.formats.base import ExportFormat
+from setmatch.deploy.formats.onnx import ONNX, OnnxGraph, to_onnx
+from setmatch.deploy.formats.openvino import OPENVINO, OpenVinoGraph
+from setmatch.deploy.verification.verify import images_to_verify, verify
 from setmatch.errors import (
     ConfigError,
     DataError,

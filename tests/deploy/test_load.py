@@ -21,9 +21,9 @@ from setmatch.cli import main
 from setmatch.data.synthetic.scenes import scene
 from setmatch.deploy import load as module
 from setmatch.deploy.engine_cache import detector_folder
-from setmatch.deploy.formats import ExportedGraph
-from setmatch.deploy.onnx import ONNX, OnnxGraph
-from setmatch.deploy.openvino import OPENVINO, OpenVinoGraph
+from setmatch.deploy.formats.base import ExportedGraph
+from setmatch.deploy.formats.onnx import ONNX, OnnxGraph
+from setmatch.deploy.formats.openvino import OPENVINO, OpenVinoGraph
 from setmatch.errors import ConfigError, ExtraMissingError, VerificationError
 from setmatch.inference.engines.onnxruntime import OnnxRuntimeEngine
 from setmatch.inference.engines.openvino import OpenVinoEngine
@@ -53,7 +53,7 @@ def builders(
     fixed: OnnxGraph, fixed_openvino: OpenVinoGraph, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, Builder]:
     """What builds the files of each engine: of one size, so that verification is quick."""
-    monkeypatch.setattr("setmatch.deploy.verify.BATCHES", (1,))
+    monkeypatch.setattr("setmatch.deploy.verification.verify.BATCHES", (1,))
     found = {"onnxruntime": Builder(fixed), "openvino": Builder(fixed_openvino)}
     for (name, build), kind in zip(found.items(), (ONNX, OPENVINO)):
         monkeypatch.setitem(module.KINDS, name, dataclasses.replace(kind, build=build))

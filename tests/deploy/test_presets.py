@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from known_models import SMALL_DEFORMABLE, SMALL_LWDETR, SMALL_PLACED, SMALL_RFDETR
-from setmatch.deploy.onnx import ONNX, OPSET, to_onnx
-from setmatch.deploy.openvino import OPENVINO, converted
-from setmatch.deploy.verify import images_to_verify
-from setmatch.deploy.verify_ends import verify_ends
+from setmatch.deploy.formats.onnx import ONNX, OPSET, to_onnx
+from setmatch.deploy.formats.openvino import OPENVINO, converted
+from setmatch.deploy.verification.verify import images_to_verify
+from setmatch.deploy.verification.verify_ends import verify_ends
 from setmatch.errors import ConfigError
 from setmatch.inference.arrays.engine import open_array_engine
 from setmatch.models.detector import Detector

@@ -17,7 +17,7 @@ import setmatch as sm
 from setmatch.cli import main
 from setmatch.data.synthetic.scenes import scene
 from setmatch.deploy import load as deploy
-from setmatch.deploy.onnx import ONNX, OnnxGraph
+from setmatch.deploy.formats.onnx import ONNX, OnnxGraph
 from setmatch.files.manifest import write_manifest
 from setmatch.inference.arrays.engine import open_array_engine
 from setmatch.inference.arrays.known_files import known_file, note_file
@@ -98,7 +98,7 @@ def test_an_engine_of_weights_needs_no_torch_once_its_file_is_there(
     graph = OnnxGraph(onnx.load(scenes_onnx), None)
     kind = dataclasses.replace(ONNX, build=lambda *others: graph)
     monkeypatch.setitem(deploy.KINDS, "onnxruntime", kind)
-    monkeypatch.setattr("setmatch.deploy.verify.BATCHES", (1,))
+    monkeypatch.setattr("setmatch.deploy.verification.verify.BATCHES", (1,))
     weights, out = photos.parent / "weights", photos.parent / "out"
     sm.save(scenes_n, weights)
     arguments = ["predict", str(weights), str(photos), "--out", str(out)]

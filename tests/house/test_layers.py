@@ -139,7 +139,7 @@ def test_only_the_runtime_talks_to_other_processes():
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("setmatch.models.layers.heads", "import setmatch.data.dataset"),
+        ("setmatch.models.layers.heads.heads", "import setmatch.data.dataset"),
         ("setmatch.losses.matcher", "from setmatch.models import detector"),
         ("setmatch.errors", "from setmatch.structures import Batch"),
         ("setmatch.data.formats.coco.read", "def f():\n    from setmatch.training import loop"),
@@ -157,7 +157,7 @@ def test_an_upward_import_is_noticed(module: str, source: str):
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("setmatch.models.layers.heads", "from setmatch.models import attention"),
+        ("setmatch.models.layers.heads.heads", "from setmatch.models import attention"),
         ("setmatch.inference.predict", "from setmatch.visualize.boxes import draw"),
         ("setmatch.cli", "import setmatch"),
         (

@@ -19,7 +19,7 @@ import setmatch
 from setmatch.cli import app
 from setmatch.config import RECIPES, Recipe
 from setmatch.models.registry import FAMILIES
-from setmatch.models.weights.download import PublishedRepository
+from setmatch.models.weights.downloads.download import PublishedRepository
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(setmatch.__file__).parent

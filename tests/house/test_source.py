@@ -293,7 +293,7 @@ def test_a_testing_tool_is_noticed():
 
 
 # These take a detector or a factory, and ask which of the two they were given.
-TAKE_EITHER = ("src/setmatch/training/own_model.py", "src/setmatch/models/factory.py")
+TAKE_EITHER = ("src/setmatch/training/start/own_model.py", "src/setmatch/models/factory.py")
 SHARED = ("backbones", "layers", "weights")  # folders of models/ that are no family
 
 

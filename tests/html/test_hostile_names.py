@@ -24,7 +24,7 @@ from setmatch.data.ragged import pack
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.demo.html import Outcome
 from setmatch.demo.html import write_page as write_demo
-from setmatch.deploy.compare_detections import RankedDetections
+from setmatch.deploy.verification.compare_detections import RankedDetections
 from setmatch.deploy.web.known_image import KnownImage
 from setmatch.deploy.web.runtime import published_runtime
 from setmatch.deploy.web.site import write_site
@@ -33,8 +33,8 @@ from setmatch.evaluation.compare.html import write_page as write_comparison
 from setmatch.evaluation.compare.profiling import Cost
 from setmatch.evaluation.evaluate import evaluate
 from setmatch.explanation.explain import explain
-from setmatch.explanation.query_page import write_page as write_queries
-from setmatch.explanation.query_statistics import QueryStatistics
+from setmatch.explanation.queries.page import write_page as write_queries
+from setmatch.explanation.queries.statistics import QueryStatistics
 from setmatch.inference.engines.exported_card import ExportedCard
 from setmatch.models.registry import build
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
@@ -43,7 +43,7 @@ from setmatch.training.logging.curves.html import write_page as write_curves
 from setmatch.training.logging.live.live_page import LivePage
 from setmatch.training.logging.live.recorder import SampleRecorder
 from setmatch.training.logging.live.samples import SampleImage, Samples
-from setmatch.training.schedule import make_schedule
+from setmatch.training.schedule.schedule import make_schedule
 
 FRAGMENTS = (
     *("<script>alert(1)</script>", "</style>", "</script>", "</title>", "<!--", "]]>"),

@@ -16,7 +16,7 @@ from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import ConfigError
 from setmatch.evaluation.compare.compare import compare
-from setmatch.explanation.query_usage import study_queries
+from setmatch.explanation.queries.usage import study_queries
 from setmatch.inference.engines.eager import EagerEngine, evaluation_copy
 from setmatch.inference.predict_folder import predict_folder
 from setmatch.models.detector import Detector

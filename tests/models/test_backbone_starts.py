@@ -28,7 +28,7 @@ from setmatch.models.registry import STARTS, build
 from setmatch.models.rfdetr.key_map import PUBLISHED_NAMES
 from setmatch.models.rfdetr.key_map import VIT as DINO
 from setmatch.models.rtdetr.key_map import ORIGINAL as RTDETR
-from setmatch.models.weights.key_map import Table, to_layout
+from setmatch.models.weights.layouts.key_map import Table, to_layout
 from setmatch.models.weights.terms import accepting
 from setmatch.structures.metadata import Categories, ModelCard
 
@@ -55,7 +55,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def refuse(url: str, *_: object) -> None:
         raise OSError(f"no network for {url}")
 
-    monkeypatch.setattr("setmatch.models.weights.download.download", refuse)
+    monkeypatch.setattr("setmatch.models.weights.downloads.download.download", refuse)
     return tmp_path
 
 
@@ -103,7 +103,9 @@ def test_the_authors_file_fills_the_backbone_alone(
 def test_without_a_network_the_error_names_the_address_and_the_place(
     preset: str, cache: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("setmatch.models.weights.hub.why_unreachable", lambda: "no network")
+    monkeypatch.setattr(
+        "setmatch.models.weights.downloads.hub.why_unreachable", lambda: "no network"
+    )
     monkeypatch.setenv("HF_HUB_CACHE", str(cache))
     with pytest.raises(WeightsError) as raised:
         STARTS[preset].read()

@@ -8,7 +8,7 @@ import torch
 
 from checked_types import unchecked
 from setmatch.config import LossWeights, MatchCosts, TrainSettings
-from setmatch.deploy.onnx import to_onnx
+from setmatch.deploy.formats.onnx import to_onnx
 from setmatch.errors import ConfigError
 from setmatch.losses.criterion import Criterion
 from setmatch.losses.normalizer import LossNormalizer
@@ -17,7 +17,7 @@ from setmatch.models.registry import FAMILIES, layouts_of, mask_preset
 from setmatch.structures.attention import AttentionMaps
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Categories, Preprocessing
-from setmatch.training.freeze import freeze
+from setmatch.training.optim.freeze import freeze
 from small_families import PRESETS, small_model
 
 PAGE = Path(__file__).parents[2] / "docs/explanation/families.md"

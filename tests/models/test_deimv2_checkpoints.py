@@ -15,9 +15,9 @@ from setmatch.models.deimv2.checkpoint import PUBLISHED, SCALE
 from setmatch.models.deimv2.key_map import ORIGINAL
 from setmatch.models.detector import Detector
 from setmatch.models.registry import build
-from setmatch.models.weights.coco_classes import COCO_THINGS
-from setmatch.models.weights.hybrid_folder import points_scale
-from setmatch.models.weights.key_map import to_layout
+from setmatch.models.weights.classes.coco import COCO_THINGS
+from setmatch.models.weights.layouts.hybrid_folder import points_scale
+from setmatch.models.weights.layouts.key_map import to_layout
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 

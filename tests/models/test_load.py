@@ -16,8 +16,8 @@ from setmatch.models.detr.checkpoint import PUBLISHED
 from setmatch.models.initialize import initialize
 from setmatch.models.load import convert_weights, save
 from setmatch.models.registry import MODELS, build
-from setmatch.models.weights.download import PublishedCheckpoint
-from setmatch.models.weights.hub import is_hub_id
+from setmatch.models.weights.downloads.download import PublishedCheckpoint
+from setmatch.models.weights.downloads.hub import is_hub_id
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 

@@ -13,8 +13,8 @@ from setmatch.models.detector import Detector
 from setmatch.models.lwdetr.checkpoint import PUBLISHED
 from setmatch.models.lwdetr.key_map import ORIGINAL
 from setmatch.models.registry import build
-from setmatch.models.weights.coco_classes import COCO_CLASSES
-from setmatch.models.weights.key_map import to_layout
+from setmatch.models.weights.classes.coco import COCO_CLASSES
+from setmatch.models.weights.layouts.key_map import to_layout
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
@@ -113,12 +113,12 @@ def test_weights_with_terms_are_refused_until_these_are_accepted(
 def test_published_names_are_checked_by_their_hash(name: str, tmp_path: Path, monkeypatch):
     """A file that is not what was published is refused; without a network the address is named."""
     published = PUBLISHED[name]
-    monkeypatch.setattr("setmatch.models.weights.download.cache_folder", lambda: tmp_path)
+    monkeypatch.setattr("setmatch.models.weights.downloads.download.cache_folder", lambda: tmp_path)
 
     def unreachable(*_: object) -> None:
         raise OSError("no network")
 
-    monkeypatch.setattr("setmatch.models.weights.download.download", unreachable)
+    monkeypatch.setattr("setmatch.models.weights.downloads.download.download", unreachable)
     with pytest.raises(WeightsError, match=rf"{published.url}.*put it at .*{published.name}"):
         setmatch.load(name)
     torch.save({"model": {}}, tmp_path / published.name)

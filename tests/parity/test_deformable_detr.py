@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import setmatch
-from setmatch.models.weights.coco_classes import COCO_CLASSES
+from setmatch.models.weights.classes.coco import COCO_CLASSES
 from setmatch.structures.batch import Batch
 
 from .comparison import (

@@ -14,7 +14,7 @@ from setmatch.losses.matcher import match
 from setmatch.models.detector import Detector
 from setmatch.models.detr.key_map import ORIGINAL, ORIGINAL_PANOPTIC
 from setmatch.models.registry import build
-from setmatch.models.weights.key_map import from_layout, to_layout
+from setmatch.models.weights.layouts.key_map import from_layout, to_layout
 from setmatch.postprocessing.detections import detections
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Categories, ModelCard

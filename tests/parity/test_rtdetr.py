@@ -13,7 +13,7 @@ from known_models import SMALL_RTDETR
 from setmatch.errors import WeightsError
 from setmatch.models.load import convert_weights
 from setmatch.models.registry import build
-from setmatch.models.weights.coco_classes import COCO_THINGS
+from setmatch.models.weights.classes.coco import COCO_THINGS
 from setmatch.structures.batch import Target
 from setmatch.structures.metadata import Categories, ModelCard
 from thorough import usually

@@ -9,8 +9,8 @@ import setmatch
 from setmatch.errors import WeightsError
 from setmatch.models.load import convert_weights, save
 from setmatch.models.registry import LAYOUTS, build
-from setmatch.models.weights.key_map import State
-from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights
+from setmatch.models.weights.layouts.key_map import State
+from setmatch.models.weights.layouts.layout import CheckpointLayout, LoadedWeights
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint
 from setmatch.structures.metadata import Categories, ModelCard
 

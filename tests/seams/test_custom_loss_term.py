@@ -20,7 +20,7 @@ from setmatch.training.logging.step_metrics import SkippedSteps
 from setmatch.training.monitor.rules import RunContext
 from setmatch.training.optim.batch_norm_stats import BatchNormStats
 from setmatch.training.optim.optimizer import build_optimizer
-from setmatch.training.schedule import make_schedule
+from setmatch.training.schedule.schedule import make_schedule
 from setmatch.training.step import TrainStep
 
 

@@ -251,7 +251,7 @@ def test_a_push_of_somebody_else_in_between_is_not_overwritten(run, hub, monkeyp
 
 def test_no_token_and_no_network_are_said_before_the_upload(run, hub, monkeypatch):
     with monkeypatch.context() as alone:
-        alone.setattr("setmatch.models.weights.hub.why_unreachable", lambda: "no network")
+        alone.setattr("setmatch.models.weights.downloads.hub.why_unreachable", lambda: "no network")
         with pytest.raises(UnreachableError, match=r"no network\); nothing was uploaded"):
             push(run, NAME)
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)

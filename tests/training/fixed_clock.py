@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import tiny_runs
 
-from setmatch.training import setup, start_run
 from setmatch.training import step as train_step
 from setmatch.training.logging.clock import Clock
+from setmatch.training.start import setup, start_run
 
 
 class FixedStepClock(Clock):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tiny_runs import CrashError, assert_bit_equal, crash_before, log_rows, run_tiny, write_data
 
 from setmatch.config import TrainSettings, load_recipe
-from setmatch.training.schedule import make_schedule
+from setmatch.training.schedule.schedule import make_schedule
 
 COCO = 118_287  # training images
 QUALITY_ALONE = ("matching.class=0", "matching.l1=0", "matching.giou=0", "matching.quality=1")

@@ -25,7 +25,7 @@ from setmatch.config import TrainSettings, load_recipe
 from setmatch.errors import ConfigError, DataError, WeightsError
 from setmatch.models.registry import BOX_PRESETS, MODELS
 from setmatch.training.checkpoints.checkpoint import latest_valid
-from setmatch.training.freeze import train_mode
+from setmatch.training.optim.freeze import train_mode
 from setmatch.training.stages import with_length
 from setmatch.training.train import train
 from thorough import usually

@@ -8,9 +8,9 @@ from setmatch.config import load_recipe
 from setmatch.data.open import open_dataset, prefer_panoptic
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import ConfigError, DataError
-from setmatch.training.resolve_recipe import choose_format, require_mask_head
+from setmatch.training.start.resolve_recipe import choose_format, require_mask_head
+from setmatch.training.start.training_data import open_training_data
 from setmatch.training.train import train
-from setmatch.training.training_data import open_training_data
 
 MASKS, BOXES = load_recipe("setmatch_n_panoptic"), load_recipe("setmatch_n")
 THINGS = load_recipe("setmatch_n_panoptic", ["data.things_only=true"])

@@ -14,8 +14,8 @@ from setmatch.data.open import open_dataset
 from setmatch.errors import ConfigError, DataError, TrainingError
 from setmatch.training import trainer as loop
 from setmatch.training.checkpoints.checkpoint import latest_valid
-from setmatch.training.resolve_recipe import choose_recipe
-from setmatch.training.setup import arguments_of
+from setmatch.training.start.resolve_recipe import choose_recipe
+from setmatch.training.start.setup import arguments_of
 from setmatch.training.train import train
 
 

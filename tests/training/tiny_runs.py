@@ -26,13 +26,13 @@ from setmatch.models.backbones.resnet import Backbone
 from setmatch.models.detr.config import DetrShape
 from setmatch.models.detr.model import DETR
 from setmatch.models.detr.presets import _decoder_layers, _encoder_layers
-from setmatch.models.layers.attention import PostNorm
-from setmatch.models.layers.detr_mask_head import DETRMaskHead
-from setmatch.models.layers.heads import BoxHead
-from setmatch.models.layers.position_encoding import PositionAtAttention, SinePosition
-from setmatch.models.layers.queries import LearnedQueries
-from setmatch.models.layers.transformer_decoder import Decoder
-from setmatch.models.layers.transformer_encoder import Encoder
+from setmatch.models.layers.attention.attention import PostNorm
+from setmatch.models.layers.attention.position_encoding import PositionAtAttention, SinePosition
+from setmatch.models.layers.decoders.transformer_decoder import Decoder
+from setmatch.models.layers.encoders.transformer_encoder import Encoder
+from setmatch.models.layers.heads.detr_mask_head import DETRMaskHead
+from setmatch.models.layers.heads.heads import BoxHead
+from setmatch.models.layers.queries.queries import LearnedQueries
 from setmatch.models.registry import BOX_PRESETS, MODELS
 from setmatch.models.torchvision.config import BaselineShape
 from setmatch.models.torchvision.model import TorchvisionDetector

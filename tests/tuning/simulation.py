@@ -8,7 +8,7 @@ from setmatch.files.manifest import write_whole
 from setmatch.training.callbacks import CallbackList, StartedRun
 from setmatch.training.checkpoints.best import BEST, METRICS, Run
 from setmatch.training.checkpoints.checkpoint import CHECKPOINTS
-from setmatch.training.resolve_recipe import RECIPE
+from setmatch.training.start.resolve_recipe import RECIPE
 
 
 def near_a_hundredth(recipe, step):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies
 
 from setmatch.config import load_recipe
-from setmatch.data.audit.image_size import resolve_image_size
+from setmatch.data.audit.recommend.image_size import resolve_image_size
 from setmatch.data.open import open_dataset
 from setmatch.errors import ConfigError
 from setmatch.tuning.default_space import default_space

@@ -30,7 +30,7 @@ from setmatch.training.recipe_variants import (
     sketch,
 )
 from setmatch.training.run_folder import locked_run
-from setmatch.training.schedule import ENDLESS
+from setmatch.training.schedule.schedule import ENDLESS
 from setmatch.training.train import train
 
 RECIPE = "ablation"

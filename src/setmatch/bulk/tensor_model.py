@@ -13,7 +13,7 @@ from setmatch.bulk.opened_model import Choices, digest_of, reading
 from setmatch.bulk.read_source import read_source
 from setmatch.bulk.rows import Row, detection_rows, error_row
 from setmatch.data.images.image_io import to_tensor
-from setmatch.deploy.card import weights_sha256
+from setmatch.deploy.formats.card import weights_sha256
 from setmatch.deploy.load import load_on, with_engine
 from setmatch.distributed import init_distributed, single_process
 from setmatch.errors import DataError

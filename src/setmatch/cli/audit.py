@@ -49,7 +49,7 @@ def audit(
     from setmatch.data.audit.audit import audit
     from setmatch.data.audit.console import render
     from setmatch.data.audit.outputs import AuditFiles
-    from setmatch.training.profile_step import seconds_per_step
+    from setmatch.training.machine.profile_step import seconds_per_step
 
     files = AuditFiles(json, html, write_recipe, fix)
     files.require_writable()

@@ -54,7 +54,7 @@ def queries(
     from setmatch.data.open import open_dataset
     from setmatch.data.own_folder import require_own_folder
     from setmatch.distributed import init_distributed
-    from setmatch.explanation.query_usage import (
+    from setmatch.explanation.queries.usage import (
         require_queries,
         save_query_statistics,
         study_queries,

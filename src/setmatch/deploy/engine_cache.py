@@ -11,16 +11,16 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from setmatch.deploy.card import exported_card
 from setmatch.deploy.export import write_verified
-from setmatch.deploy.formats import ExportFormat
-from setmatch.deploy.verify import images_to_verify
+from setmatch.deploy.formats.base import ExportFormat
+from setmatch.deploy.formats.card import exported_card
+from setmatch.deploy.verification.verify import images_to_verify
 from setmatch.errors import ConfigError
 from setmatch.files.manifest import DamagedError, read_manifest, write_manifest
 from setmatch.files.writing import atomic_folder, cache_folder, remove_leftovers, remove_whole
 from setmatch.inference.engines.exported import ExportedEngine
 from setmatch.models.detector import Detector
-from setmatch.models.weights.resumable_download import LOCKS
+from setmatch.models.weights.downloads.resumable_download import LOCKS
 
 log = logging.getLogger("setmatch")
 _ONE_AT_A_TIME = threading.Lock()  # a file lock is for processes

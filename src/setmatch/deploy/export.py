@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from setmatch.argument_types import checked_except
-from setmatch.deploy.formats import ExportFormat, require_size
-from setmatch.deploy.onnx import ONNX
-from setmatch.deploy.openvino import OPENVINO
-from setmatch.deploy.precision import LowerPrecision, Precision, lower_precision
-from setmatch.deploy.torch_package import TORCH
-from setmatch.deploy.traced import single_on_cpu
-from setmatch.deploy.verify import NamedImage, Verification, images_to_verify, verify
-from setmatch.deploy.verify_ends import verify_ends
+from setmatch.deploy.formats.base import ExportFormat, require_size
+from setmatch.deploy.formats.onnx import ONNX
+from setmatch.deploy.formats.openvino import OPENVINO
+from setmatch.deploy.formats.torch_package import TORCH
+from setmatch.deploy.formats.traced import single_on_cpu
+from setmatch.deploy.precision.precision import LowerPrecision, Precision, lower_precision
+from setmatch.deploy.verification.verify import NamedImage, Verification, images_to_verify, verify
+from setmatch.deploy.verification.verify_ends import verify_ends
 from setmatch.deploy.web.export import export_site
 from setmatch.errors import ConfigError
 from setmatch.files.writing import atomic_files, require_file

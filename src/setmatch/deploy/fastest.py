@@ -16,7 +16,7 @@ import torch
 
 from setmatch.data.batches.transforms import preprocess
 from setmatch.deploy.engine_cache import detector_folder
-from setmatch.deploy.verify import images_to_verify, sizes_to_verify
+from setmatch.deploy.verification.verify import images_to_verify, sizes_to_verify
 from setmatch.errors import ConfigError, ExtraMissingError, VerificationError
 from setmatch.evaluation.timing import time_interleaved
 from setmatch.files.reading import read_text

@@ -12,9 +12,9 @@ from torch import nn
 from setmatch.argument_types import checked
 from setmatch.deploy.engine_cache import cached_engine, engine_folder
 from setmatch.deploy.fastest import fastest_engine
-from setmatch.deploy.onnx import ONNX
-from setmatch.deploy.openvino import OPENVINO
-from setmatch.deploy.torch_package import TORCH
+from setmatch.deploy.formats.onnx import ONNX
+from setmatch.deploy.formats.openvino import OPENVINO
+from setmatch.deploy.formats.torch_package import TORCH
 from setmatch.errors import ConfigError, suggest
 from setmatch.inference.arrays.known_files import note_file
 from setmatch.inference.engines import load as engines

@@ -17,8 +17,8 @@ from .registry import MODELS as MODELS
 from .registry import build as build
 from .registry import find_preset as find_preset
 from .setmatch.model import SetMatchDetector as SetMatchDetector
-from .weights.layout import CheckpointLayout as CheckpointLayout
-from .weights.layout import LoadedWeights as LoadedWeights
+from .weights.layouts.layout import CheckpointLayout as CheckpointLayout
+from .weights.layouts.layout import LoadedWeights as LoadedWeights
 
 __all__ = [
     "DETR",

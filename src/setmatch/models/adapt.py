@@ -9,7 +9,7 @@ from torch import Tensor
 from setmatch.errors import WeightsError, quoted
 from setmatch.models.class_rows import ClassRows
 from setmatch.models.registry import build
-from setmatch.models.weights.key_map import State
+from setmatch.models.weights.layouts.key_map import State
 from setmatch.structures.metadata import Categories, ModelCard
 
 # What a model learns of every query, whose last axis but one runs over queries.

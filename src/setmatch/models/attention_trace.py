@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.detector import Detector
-from setmatch.models.layers.attention import Attention, ProjectedAttention
-from setmatch.models.layers.hybrid_encoder import Memory
+from setmatch.models.layers.attention.attention import Attention, ProjectedAttention
+from setmatch.models.layers.encoders.hybrid_encoder import Memory
 from setmatch.postprocessing.query_predictions import query_predictions, require_finite
 from setmatch.structures.attention import (
     AttentionMaps,

@@ -13,7 +13,7 @@ from setmatch.losses.base import Loss
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.class_rows import QUERY_CLASS_ROWS, ClassRows
 from setmatch.models.layers.cells import Cells, hide
-from setmatch.models.layers.detr_mask_head import all_masks
+from setmatch.models.layers.heads.detr_mask_head import all_masks
 from setmatch.models.parameter_groups import (
     GroupParameters,
     ParameterGroups,

@@ -7,7 +7,7 @@ from typing import Any
 
 from setmatch.models.detector import Detector
 from setmatch.models.weights.backbone_start import BackboneStart
-from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights
+from setmatch.models.weights.layouts.layout import CheckpointLayout, LoadedWeights
 
 Preset = Callable[..., Detector]  # (num_classes, shape), shape a frozen dataclass with defaults
 

@@ -17,8 +17,8 @@ from setmatch.models.family import default_shape
 from setmatch.models.load import assemble, load
 from setmatch.models.registry import STARTS, build, find_preset
 from setmatch.models.weights.backbone_start import fill_backbone
-from setmatch.models.weights.download import fetch_torchvision
-from setmatch.models.weights.key_map import TORCHVISION_BACKBONE, from_layout
+from setmatch.models.weights.downloads.download import fetch_torchvision
+from setmatch.models.weights.layouts.key_map import TORCHVISION_BACKBONE, from_layout
 from setmatch.structures.metadata import ModelCard
 
 FROZEN = (FrozenNormConv2d, FrozenBatchNorm2d)

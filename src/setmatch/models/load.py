@@ -27,12 +27,12 @@ from setmatch.models.weights.card import (
     card_to_json,
     is_card,
 )
+from setmatch.models.weights.downloads.hub import fetch_hub, is_hub_id
 from setmatch.models.weights.fit import fit
-from setmatch.models.weights.hub import fetch_hub, is_hub_id
-from setmatch.models.weights.hub_folder import stated_license
 from setmatch.models.weights.int8 import compact, expand
-from setmatch.models.weights.key_map import State
-from setmatch.models.weights.layout import LoadedWeights, read_layout
+from setmatch.models.weights.layouts.hub_folder import stated_license
+from setmatch.models.weights.layouts.key_map import State
+from setmatch.models.weights.layouts.layout import LoadedWeights, read_layout
 from setmatch.models.weights.other_files import refuse_other_file
 from setmatch.models.weights.raw_checkpoint import (
     CONFIG,

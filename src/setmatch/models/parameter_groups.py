@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from setmatch.models.layers.attention import RMSNorm
+from setmatch.models.layers.attention.attention import RMSNorm
 
 ParameterGroups = dict[str, list[nn.Parameter]]
 GroupParameters = Callable[[Any], ParameterGroups]  # takes the detector

@@ -22,7 +22,7 @@ from setmatch.models.config import apply_arguments
 from setmatch.models.detector import Detector
 from setmatch.models.factory import find_factory
 from setmatch.models.family import Preset, default_shape
-from setmatch.models.weights.layout import CheckpointLayout
+from setmatch.models.weights.layouts.layout import CheckpointLayout
 from setmatch.structures.metadata import ModelCard
 
 FAMILIES = (

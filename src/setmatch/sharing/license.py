@@ -3,7 +3,7 @@
 import re
 
 from setmatch.errors import ConfigError, short
-from setmatch.models.weights.hub_folder import LICENSES
+from setmatch.models.weights.layouts.hub_folder import LICENSES
 from setmatch.models.weights.terms import KNOWN, UNKNOWN
 
 # Licenses with a name of their own on the hub; all others are called "other" there.

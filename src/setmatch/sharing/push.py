@@ -16,9 +16,9 @@ from setmatch.files.reading import read_text
 from setmatch.files.writing import atomic_folder, require_folder
 from setmatch.models.detector import Detector, require_weights
 from setmatch.models.load import load, save
-from setmatch.models.weights import hub
 from setmatch.models.weights.card import CARD
-from setmatch.models.weights.hub_folder import README
+from setmatch.models.weights.downloads import hub
+from setmatch.models.weights.layouts.hub_folder import README
 from setmatch.models.weights.terms import UNKNOWN
 from setmatch.sharing.facts import DataCounts, Metrics, read_data_counts, read_metrics
 from setmatch.sharing.license import choose_license

@@ -15,8 +15,8 @@ from setmatch.training.logging.live.live_page import PAGE
 from setmatch.training.logging.live.samples import SAMPLES
 from setmatch.training.logging.run_logger import TABLE
 from setmatch.training.logging.writers import LOG
-from setmatch.training.resolve_recipe import RECIPE, run_not_writable, write_recipe
-from setmatch.training.setup import TrainingSetup
+from setmatch.training.start.resolve_recipe import RECIPE, run_not_writable, write_recipe
+from setmatch.training.start.setup import TrainingSetup
 
 DATA_REPORT = "data_report.json"
 FILES, FOLDERS = (RECIPE, DATA_REPORT, LOG, TABLE, PAGE, SAMPLES), (CHECKPOINTS, BEST)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from setmatch.config import Recipe, TrainSettings
-from setmatch.data.audit.num_epochs import epochs_for, epochs_per_evaluation
+from setmatch.data.audit.recommend.num_epochs import epochs_for, epochs_per_evaluation
 from setmatch.errors import ConfigError, WeightsError, quoted
 from setmatch.models import load as weights
 from setmatch.models.registry import box_preset

@@ -14,11 +14,15 @@ from setmatch.distributed import Distributed, no_sync
 from setmatch.losses.base import Loss
 from setmatch.losses.normalizer import LossNormalizer
 from setmatch.models.detector import Detector
-from setmatch.training.micro_batch import explain_oom, explain_single_value, is_out_of_memory
+from setmatch.training.machine.micro_batch import (
+    explain_oom,
+    explain_single_value,
+    is_out_of_memory,
+)
 from setmatch.training.optim.batch_norm_stats import BatchNormStats
 from setmatch.training.optim.ema import EMA
 from setmatch.training.optim.optimizer import CombinedOptimizer, apply_gradients
-from setmatch.training.progressive_resizing import downscale
+from setmatch.training.schedule.progressive_resizing import downscale
 
 
 @dataclass(frozen=True)

@@ -24,28 +24,10 @@ from setmatch.setting_values import Freeze, TileSide
 from setmatch.training.callbacks import Callback
 from setmatch.training.checkpoints.best import Run
 from setmatch.training.checkpoints.checkpoint import Checkpoint
-from setmatch.training.cpu_threads import keep_num_threads
-from setmatch.training.freed_memory import keep_freed_memory
-from setmatch.training.micro_batch import explain_oom, micro_batch_size, resolve_micro_batch
-from setmatch.training.own_model import (
-    CriterionFactory,
-    DetectorFactory,
-    OwnModel,
-    choose_own_recipe,
-)
-from setmatch.training.resolve_recipe import (
-    RECIPE,
-    Task,
-    choose_format,
-    choose_recipe,
-    import_own_model,
-    require_mask_head,
-    saved_recipe,
-    tile_overrides,
-    write_recipe,
-)
+from setmatch.training.machine.cpu_threads import keep_num_threads
+from setmatch.training.machine.freed_memory import keep_freed_memory
+from setmatch.training.machine.micro_batch import explain_oom, micro_batch_size, resolve_micro_batch
 from setmatch.training.run_folder import locked_run, tidy
-from setmatch.training.setup import build_setup, find_checkpoint, require_known_model
 from setmatch.training.signals import stop_requests
 from setmatch.training.stages import (
     box_stage_recipe,
@@ -57,9 +39,27 @@ from setmatch.training.stages import (
     with_frozen,
     with_length,
 )
-from setmatch.training.start_run import start_run
+from setmatch.training.start.own_model import (
+    CriterionFactory,
+    DetectorFactory,
+    OwnModel,
+    choose_own_recipe,
+)
+from setmatch.training.start.resolve_recipe import (
+    RECIPE,
+    Task,
+    choose_format,
+    choose_recipe,
+    import_own_model,
+    require_mask_head,
+    saved_recipe,
+    tile_overrides,
+    write_recipe,
+)
+from setmatch.training.start.setup import build_setup, find_checkpoint, require_known_model
+from setmatch.training.start.start_run import start_run
+from setmatch.training.start.training_data import open_training_data
 from setmatch.training.trackers import make_callbacks
-from setmatch.training.training_data import open_training_data
 
 BEFORE_FIRST_STEP = "before the first step, with nothing new to save"
 

@@ -23,21 +23,21 @@ from setmatch.structures.outputs import Predictions
 from setmatch.training.checkpoints.best import keep_if_best
 from setmatch.training.checkpoints.checkpoint import checkpoint_after, has_checkpoints
 from setmatch.training.checkpoints.state import Progress, return_to, save_state
-from setmatch.training.cpu_threads import fastest_num_threads
-from setmatch.training.last_stage import LastStage
 from setmatch.training.logging.clock import Clock
 from setmatch.training.logging.live.recorder import SampleRecorder
 from setmatch.training.logging.report_file import ReportFile
 from setmatch.training.logging.run_logger import RunLogger
-from setmatch.training.micro_batch import is_out_of_memory, micro_batch_size
+from setmatch.training.machine.cpu_threads import fastest_num_threads
+from setmatch.training.machine.micro_batch import is_out_of_memory, micro_batch_size
 from setmatch.training.monitor.validation_probe import Probe
 from setmatch.training.optim.optimizer import learning_rates, set_learning_rates
-from setmatch.training.plateau import Plateau
-from setmatch.training.progressive_resizing import downscale
 from setmatch.training.run_folder import DATA_REPORT, renew_if_deleted
-from setmatch.training.schedule import Schedule
-from setmatch.training.setup import TrainingSetup
+from setmatch.training.schedule.last_stage import LastStage
+from setmatch.training.schedule.plateau import Plateau
+from setmatch.training.schedule.progressive_resizing import downscale
+from setmatch.training.schedule.schedule import Schedule
 from setmatch.training.signals import StopRequest, agreed_signal
+from setmatch.training.start.setup import TrainingSetup
 from setmatch.training.step import StepResult, TrainStep
 
 

@@ -13,8 +13,8 @@ from typing import Any
 from rich.console import Console
 
 from setmatch.config import Recipe
-from setmatch.data.audit.checks import require_kept_boxes, require_trainable
-from setmatch.data.audit.image_size import resolve_image_size
+from setmatch.data.audit.checks.checks import require_kept_boxes, require_trainable
+from setmatch.data.audit.recommend.image_size import resolve_image_size
 from setmatch.data.open import require_split
 from setmatch.data.own_folder import require_own_folder
 from setmatch.distributed import init_distributed, require_single_process
@@ -25,10 +25,10 @@ from setmatch.html.tables import percent
 from setmatch.models.weights.terms import accepting
 from setmatch.training.logging.clock import ETA
 from setmatch.training.recipe_variants import STARTED_WITH, record_start
-from setmatch.training.resolve_recipe import choose_format, choose_recipe, import_own_model
 from setmatch.training.run_folder import locked_run
 from setmatch.training.signals import Stopped
-from setmatch.training.training_data import open_training_data
+from setmatch.training.start.resolve_recipe import choose_format, choose_recipe, import_own_model
+from setmatch.training.start.training_data import open_training_data
 from setmatch.tuning import sampler
 from setmatch.tuning.default_space import default_space
 from setmatch.tuning.page import write_page

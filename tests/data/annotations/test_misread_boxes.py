@@ -20,7 +20,7 @@ from setmatch.data.annotations.cleaning import (
     without_other_conventions,
 )
 from setmatch.data.annotations.misread_boxes import WrittenBoxes, corners_among, doubt_convention
-from setmatch.data.audit.checks import check_annotations
+from setmatch.data.audit.checks.checks import check_annotations
 from setmatch.data.open import open_dataset
 from setmatch.errors import DataError
 from setmatch.structures.metadata import Preprocessing

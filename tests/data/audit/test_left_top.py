@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from setmatch.data.audit.checks import check_annotations
+from setmatch.data.audit.checks.checks import check_annotations
 from setmatch.data.audit.findings import Finding
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.open import open_splits

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from setmatch.data.audit.checks import require_kept_boxes
+from setmatch.data.audit.checks.checks import require_kept_boxes
 from setmatch.data.audit.fix import write_fixed
 from setmatch.data.discovery import discover_dataset
 from setmatch.data.open import open_dataset

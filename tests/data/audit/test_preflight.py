@@ -13,9 +13,9 @@ from setmatch.data.dataset import DetectionDataset
 from setmatch.data.open import open_dataset
 from setmatch.errors import DataError
 from setmatch.structures.metadata import Preprocessing
-from setmatch.training.setup import build_setup
-from setmatch.training.start_run import open_run_folder
-from setmatch.training.training_data import open_training_data
+from setmatch.training.start.setup import build_setup
+from setmatch.training.start.start_run import open_run_folder
+from setmatch.training.start.training_data import open_training_data
 
 
 def write_split(folder: Path, split: str, boxes: list[list[float]], **more: Any) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from setmatch.data.audit.checks import check_annotations, require_trainable
+from setmatch.data.audit.checks.checks import check_annotations, require_trainable
 from setmatch.data.audit.findings import group_findings
 from setmatch.data.audit.statistics import (
     Histogram,

@@ -11,7 +11,7 @@ from setmatch.data.batches.num_workers import workers_for
 from setmatch.errors import ConfigError
 from setmatch.evaluation.compare.compare import compare
 from setmatch.evaluation.evaluate import evaluate
-from setmatch.explanation.query_usage import study_queries
+from setmatch.explanation.queries.usage import study_queries
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from PIL import Image
 
 from neighborhood import ODD, neighbors
 from sample_datasets import index_of
-from setmatch.data.audit.checks import check_annotations
+from setmatch.data.audit.checks.checks import check_annotations
 from setmatch.data.audit.fix import fix_coco
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.formats.coco.read import read_coco

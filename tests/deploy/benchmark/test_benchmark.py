@@ -12,7 +12,7 @@ from setmatch.cli import main
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.deploy.benchmark.benchmark import benchmark
 from setmatch.deploy.benchmark.worker import serve
-from setmatch.deploy.onnx import ONNX, OnnxGraph
+from setmatch.deploy.formats.onnx import ONNX, OnnxGraph
 from setmatch.errors import ConfigError
 from thorough import usually
 

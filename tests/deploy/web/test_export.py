@@ -12,7 +12,7 @@ import pytest
 import setmatch.deploy.web.export as module
 from setmatch.cli import main
 from setmatch.deploy.export import export
-from setmatch.deploy.onnx import OnnxGraph
+from setmatch.deploy.formats.onnx import OnnxGraph
 from setmatch.errors import ConfigError
 from setmatch.inference.engines.onnxruntime import OnnxRuntimeEngine
 from setmatch.models.detector import Detector

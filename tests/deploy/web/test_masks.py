@@ -8,7 +8,7 @@ import pytest
 import torch
 from onnx import helper, numpy_helper
 
-from setmatch.deploy.compare_detections import RankedDetections
+from setmatch.deploy.verification.compare_detections import RankedDetections
 from setmatch.deploy.web.known_image import KnownImage
 from setmatch.deploy.web.runtime import local_runtime
 from setmatch.deploy.web.site import write_site

@@ -8,7 +8,7 @@ from torch import nn
 
 from setmatch.models.backbones.folding import ConvNorm
 from setmatch.models.layers.cells import Cells, hide
-from setmatch.models.layers.fusion_blocks import ConvNormSiLU, RepVGGBlock
+from setmatch.models.layers.encoders.fusion_blocks import ConvNormSiLU, RepVGGBlock
 
 
 def _with_statistics(module: nn.Module) -> nn.Module:

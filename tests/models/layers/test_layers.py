@@ -15,10 +15,10 @@ from setmatch.errors import ConfigError, DataError
 from setmatch.losses.criterion import Criterion
 from setmatch.models.backbones.resnet import FrozenNormConv2d, frozen_resnet
 from setmatch.models.detector import Detector
-from setmatch.models.layers.attention import Attention
-from setmatch.models.layers.position_encoding import LearnedPosition, SinePosition
+from setmatch.models.layers.attention.attention import Attention
+from setmatch.models.layers.attention.position_encoding import LearnedPosition, SinePosition
 from setmatch.models.registry import FAMILIES, build
-from setmatch.models.weights.key_map import TORCHVISION_BACKBONE, from_layout
+from setmatch.models.weights.layouts.key_map import TORCHVISION_BACKBONE, from_layout
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Categories, ModelCard
 from thorough import usually

@@ -5,7 +5,7 @@ import torch
 
 from setmatch.config import load_recipe
 from setmatch.losses.criterion import Criterion
-from setmatch.models.layers.denoising import MAX_TARGETS, Denoising
+from setmatch.models.layers.queries.denoising import MAX_TARGETS, Denoising
 from setmatch.models.registry import build
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Categories, ModelCard

@@ -7,8 +7,8 @@ import torch
 
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.losses.criterion import Criterion
-from setmatch.models.layers.denoising import Denoising
-from setmatch.models.layers.heads import BoxRefinementHead
+from setmatch.models.layers.heads.heads import BoxRefinementHead
+from setmatch.models.layers.queries.denoising import Denoising
 from setmatch.models.registry import build
 from setmatch.ops.boxes import cxcywh_to_xyxy, intersection_over_union
 from setmatch.structures.batch import Batch, Target

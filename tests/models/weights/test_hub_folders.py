@@ -15,7 +15,7 @@ from setmatch.models.detr.checkpoint import write_original
 from setmatch.models.detr.transformers_checkpoint import write_transformers
 from setmatch.models.load import read
 from setmatch.models.registry import build
-from setmatch.models.weights.key_map import State
+from setmatch.models.weights.layouts.key_map import State
 from setmatch.structures.metadata import Categories, ModelCard
 from thorough import usually
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from setmatch.errors import WeightsError
-from setmatch.models.weights.resnet_folder import is_dilated
+from setmatch.models.weights.layouts.resnet_folder import is_dilated
 
 FOLDER = Path("folder")
 TIMM = {"model_type": "timm_backbone", "backbone": "resnet50", "num_channels": 3}

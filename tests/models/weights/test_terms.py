@@ -12,8 +12,8 @@ from setmatch.files.reading import sha256_of
 from setmatch.models.load import save
 from setmatch.models.registry import build
 from setmatch.models.weights import terms
-from setmatch.models.weights.download import PublishedCheckpoint
-from setmatch.models.weights.hub_folder import stated_license
+from setmatch.models.weights.downloads.download import PublishedCheckpoint
+from setmatch.models.weights.layouts.hub_folder import stated_license
 from setmatch.structures.metadata import Categories, ModelCard
 
 

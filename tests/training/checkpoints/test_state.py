@@ -10,9 +10,9 @@ import hostile_pickles
 from hostile_pickles import EXPLODED, FORMATS, KINDS, hostile
 from setmatch.errors import TrainingError
 from setmatch.files.manifest import write_whole
-from setmatch.training import start_run
 from setmatch.training.checkpoints.checkpoint import latest_valid
 from setmatch.training.checkpoints.state import TRAINER, restore_state
+from setmatch.training.start import start_run
 from thorough import usually
 
 

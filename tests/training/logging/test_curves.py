@@ -15,7 +15,7 @@ from setmatch.training.logging.curves.history import History, read_histories, re
 from setmatch.training.logging.curves.panels import Line, Panel, panels, thin_out
 from setmatch.training.logging.curves.svg import chart
 from setmatch.training.logging.live.live_page import LivePage
-from setmatch.training.schedule import make_schedule
+from setmatch.training.schedule.schedule import make_schedule
 
 PLAN = make_schedule(100, TrainSettings(epochs=10, batch_size=10))
 

@@ -21,7 +21,7 @@ from setmatch.training.logging.live.class_table import class_rows
 from setmatch.training.logging.live.live_page import LivePage
 from setmatch.training.logging.live.recorder import SampleRecorder
 from setmatch.training.logging.live.samples import Evaluation, Samples, load_samples
-from setmatch.training.schedule import make_schedule
+from setmatch.training.schedule.schedule import make_schedule
 
 PLAN = make_schedule(100, TrainSettings(epochs=10, batch_size=10))
 NAMES = ("square", "other")

@@ -8,7 +8,7 @@ import pytest
 from setmatch.config import TrainSettings
 from setmatch.training.logging.console import Display
 from setmatch.training.logging.writers import CommaSeparated, JsonLines, read_rows
-from setmatch.training.schedule import make_schedule
+from setmatch.training.schedule.schedule import make_schedule
 
 TRAIN = {"kind": "train", "step": 2, "loss": 1.5}
 LATER = {"kind": "train", "step": 4, "loss": float("nan")}

@@ -12,10 +12,10 @@ from quick_runs import Split, run_quick, write
 from tiny_runs import log_rows
 
 from setmatch.config import TrainSettings
-from setmatch.training import start_run
 from setmatch.training.monitor.monitor import LENGTH, TrainingMonitor
 from setmatch.training.monitor.rules import RunContext
-from setmatch.training.schedule import make_schedule
+from setmatch.training.schedule.schedule import make_schedule
+from setmatch.training.start import start_run
 
 # The published method with few weights: it collapses, and its matching is unstable, more easily.
 PUBLISHED = ("model.preset=tiny", "train.muon_lr=0", "train.ema_decay=0", "train.epochs=12")

@@ -19,7 +19,7 @@ from setmatch.training.optim.optimizer import (
     learning_rates,
     set_learning_rates,
 )
-from setmatch.training.schedule import make_schedule
+from setmatch.training.schedule.schedule import make_schedule
 
 
 def model_and_optimizer(seed=0):

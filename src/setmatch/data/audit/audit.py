@@ -14,9 +14,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from setmatch.config import Recipe
-from setmatch.data.audit.checks import check_annotations, require_trainable
-from setmatch.data.audit.findings import Finding, group_findings
-from setmatch.data.audit.image_checks import (
+from setmatch.data.audit.checks.checks import check_annotations, require_trainable
+from setmatch.data.audit.checks.image_checks import (
     SAMPLE_SIZE,
     ImageCheck,
     NearDuplicate,
@@ -24,11 +23,12 @@ from setmatch.data.audit.image_checks import (
     find_near_duplicates,
     num_probed,
 )
-from setmatch.data.audit.polygon_checks import check_polygons
-from setmatch.data.audit.recommend import PUBLISHED_QUERIES, TrainingPlan, recommend
+from setmatch.data.audit.checks.polygon_checks import check_polygons
+from setmatch.data.audit.checks.stored_size import check_stored_size
+from setmatch.data.audit.findings import Finding, group_findings
+from setmatch.data.audit.recommend.recommend import PUBLISHED_QUERIES, TrainingPlan, recommend
+from setmatch.data.audit.recommend.tiles import check_tiles, train_command
 from setmatch.data.audit.statistics import SplitStatistics, compute_statistics, objects_of
-from setmatch.data.audit.stored_size import check_stored_size
-from setmatch.data.audit.tiles import check_tiles, train_command
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.discovery import DiscoveredDataset
 from setmatch.data.images.corrupt_files import find_unreadable, sample

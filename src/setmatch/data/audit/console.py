@@ -12,7 +12,7 @@ from rich.text import Text
 
 from setmatch.data.audit.audit import DataAudit
 from setmatch.data.audit.findings import SEVERITIES, FindingGroup, Severity, group_findings
-from setmatch.data.audit.recommend import TrainingPlan
+from setmatch.data.audit.recommend.recommend import TrainingPlan
 from setmatch.data.audit.statistics import ObjectSizes, Percentiles, SplitStatistics
 
 _STYLES: dict[Severity, str] = {"error": "bold red", "fixed": "bold yellow", "note": "bold cyan"}

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from setmatch.data.audit.checks import check_annotations
+from setmatch.data.audit.checks.checks import check_annotations
+from setmatch.data.audit.checks.stored_size import check_stored_size
 from setmatch.data.audit.findings import (
     UNREADABLE_KIND,
     UNREADABLE_KINDS,
@@ -16,9 +17,8 @@ from setmatch.data.audit.findings import (
     Severity,
     group_findings,
 )
+from setmatch.data.audit.recommend.tiles import USE_TILES, check_tiles
 from setmatch.data.audit.statistics import SplitStatistics, compute_statistics
-from setmatch.data.audit.stored_size import check_stored_size
-from setmatch.data.audit.tiles import USE_TILES, check_tiles
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.images.corrupt_files import (
     PROBED,

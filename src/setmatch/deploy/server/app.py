@@ -14,7 +14,7 @@ from setmatch.deploy.server.guard import App, Guard
 from setmatch.deploy.server.libraries import require_libraries
 from setmatch.deploy.server.limits import Limits, Refusal
 from setmatch.deploy.server.metrics import Metrics, content_type
-from setmatch.deploy.server.page import Page, page_of
+from setmatch.deploy.server.page.page import Page, page_of
 from setmatch.deploy.server.problems import add_problems
 from setmatch.deploy.server.responses import (
     DetectionResponse,

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from setmatch.deploy.onnx import ONNX, OnnxGraph, exported_of, to_onnx
-from setmatch.deploy.precision import LowerPrecision
-from setmatch.deploy.traced import single_on_cpu
-from setmatch.deploy.verify import Verification, images_to_verify, verify
+from setmatch.deploy.formats.onnx import ONNX, OnnxGraph, exported_of, to_onnx
+from setmatch.deploy.formats.traced import single_on_cpu
+from setmatch.deploy.precision.precision import LowerPrecision
+from setmatch.deploy.verification.verify import Verification, images_to_verify, verify
 from setmatch.deploy.web.known_image import known_image
 from setmatch.deploy.web.network import ranking_network
 from setmatch.deploy.web.runtime import local_runtime, published_runtime

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from setmatch.data.batches.transforms import normalize
-from setmatch.deploy.compare_detections import (
+from setmatch.deploy.verification.compare_detections import (
     USUAL,
     RankedDetections,
     amid_largest_gap,

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from setmatch.deploy.compare_detections import RankedDetections
-from setmatch.deploy.onnx import exported_of
+from setmatch.deploy.formats.onnx import exported_of
+from setmatch.deploy.verification.compare_detections import RankedDetections
 from setmatch.inference.engines.exported_card import KEY
 from setmatch.inference.engines.onnx_session import OnnxSession
 from setmatch.inference.engines.session import output_names

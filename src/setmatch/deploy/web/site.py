@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from setmatch.deploy.compare_detections import LEAST_SCORE
+from setmatch.deploy.verification.compare_detections import LEAST_SCORE
 from setmatch.deploy.web import runtime as web_runtime
 from setmatch.deploy.web.known_image import KnownImage
 from setmatch.deploy.web.network import page_outputs

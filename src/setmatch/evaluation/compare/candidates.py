@@ -13,7 +13,7 @@ from setmatch.inference.engines.load import load_on
 from setmatch.models.detector import Detector
 from setmatch.models.factory import import_named
 from setmatch.models.registry import MODELS, PUBLISHED, build
-from setmatch.models.weights.coco_classes import COCO_CLASSES
+from setmatch.models.weights.classes.coco import COCO_CLASSES
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
 RANDOM_PREFIX = "random:"

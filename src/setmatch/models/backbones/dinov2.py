@@ -13,7 +13,7 @@ from setmatch.models.backbones.windowed_transformer import (
     ScaledBlock,
     WindowedTransformer,
 )
-from setmatch.models.layers.attention import Attention
+from setmatch.models.layers.attention.attention import Attention
 
 
 class WindowedDINOv2(WindowedTransformer):

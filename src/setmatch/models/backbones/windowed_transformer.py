@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torchvision.ops import StochasticDepth
 
 from setmatch.models.backbones.position_resampling import CubicWeights, resampled
-from setmatch.models.layers.attention import Attention, FeedForward
+from setmatch.models.layers.attention.attention import Attention, FeedForward
 from setmatch.models.parameter_groups import biases_of, norms_of
 
 EPS = 1e-6

@@ -15,7 +15,7 @@ from setmatch.models.backbones.windowed_transformer import (
     ScaledBlock,
     WindowedTransformer,
 )
-from setmatch.models.layers.attention import Attention
+from setmatch.models.layers.attention.attention import Attention
 
 SCALE = 0.1  # of what blocks add, before training
 

@@ -13,24 +13,24 @@ import torch
 
 from setmatch.errors import WeightsError, short
 from setmatch.models.conditional_detr.key_map import ORIGINAL, TRANSFORMERS
-from setmatch.models.weights.coco_classes import (
+from setmatch.models.weights.classes.coco import (
     COCO_CLASSES,
     COCO_THINGS,
     assumed_categories,
     with_coco_ids,
 )
-from setmatch.models.weights.download import PublishedRepository
-from setmatch.models.weights.hub_folder import named_categories
-from setmatch.models.weights.hybrid_folder import fetch_folder, others, rows
-from setmatch.models.weights.key_map import State, Table, count_parts, from_layout
-from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights, loaded
-from setmatch.models.weights.raw_checkpoint import RawCheckpoint
-from setmatch.models.weights.resnet_folder import (
+from setmatch.models.weights.downloads.download import PublishedRepository
+from setmatch.models.weights.layouts.hub_folder import named_categories
+from setmatch.models.weights.layouts.hybrid_folder import fetch_folder, others, rows
+from setmatch.models.weights.layouts.key_map import State, Table, count_parts, from_layout
+from setmatch.models.weights.layouts.layout import CheckpointLayout, LoadedWeights, loaded
+from setmatch.models.weights.layouts.resnet_folder import (
     hub_name,
     is_dilated,
     preprocessing_of,
     resnet_of,
 )
+from setmatch.models.weights.raw_checkpoint import RawCheckpoint
 from setmatch.models.weights.stated_sizes import require_stated_sizes, same
 from setmatch.models.weights.terms import terms_of_names
 from setmatch.structures.metadata import ModelCard

@@ -1,7 +1,7 @@
 """Tensor names of Conditional DETR in its published layouts, and those that DAB-DETR shares."""
 
-from setmatch.models.weights.hybrid_keys import box_step
-from setmatch.models.weights.key_map import (
+from setmatch.models.weights.layouts.hybrid_keys import box_step
+from setmatch.models.weights.layouts.key_map import (
     Table,
     below,
     packed_attention,

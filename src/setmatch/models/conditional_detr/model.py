@@ -7,7 +7,7 @@ from torch import nn
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.detr.attention_trace import SingleMapDetector
 from setmatch.models.detr.model import encoded_tokens
-from setmatch.models.layers.conditional_decoder import AnchorDecoder, ConditionalDecoder
+from setmatch.models.layers.decoders.conditional_decoder import AnchorDecoder, ConditionalDecoder
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.outputs import PredictionGroup, Predictions
 

@@ -14,17 +14,17 @@ from setmatch.models.conditional_detr.config import (
 from setmatch.models.conditional_detr.model import PlacedDETR
 from setmatch.models.detector import Detector
 from setmatch.models.family import by_name
-from setmatch.models.layers.attention import FeedForward, PostNorm
-from setmatch.models.layers.conditional_decoder import (
+from setmatch.models.layers.attention.attention import FeedForward, PostNorm
+from setmatch.models.layers.attention.position_encoding import PositionAtAttention, SinePosition
+from setmatch.models.layers.decoders.conditional_decoder import (
     ConditionalDecoder,
     ConditionalDecoderLayer,
     CrossInputs,
     FirstCrossInputs,
 )
-from setmatch.models.layers.heads import ClassHead
-from setmatch.models.layers.position_encoding import PositionAtAttention, SinePosition
-from setmatch.models.layers.queries import LearnedQueries
-from setmatch.models.layers.transformer_encoder import Encoder, EncoderLayer
+from setmatch.models.layers.encoders.transformer_encoder import Encoder, EncoderLayer
+from setmatch.models.layers.heads.heads import ClassHead
+from setmatch.models.layers.queries.queries import LearnedQueries
 
 MARGIN = 1e-5  # of coordinates to 0 and 1, where logits are infinite
 

@@ -8,7 +8,7 @@ from setmatch.models.conditional_detr.checkpoint import (
     read_transformers,
 )
 from setmatch.models.dab_detr.key_map import ORIGINAL, TRANSFORMERS
-from setmatch.models.weights.download import PublishedRepository
+from setmatch.models.weights.downloads.download import PublishedRepository
 
 # The authors' files, converted by transformers' contributors.
 PUBLISHED = {

@@ -7,7 +7,7 @@ from setmatch.models.conditional_detr.key_map import (
     parts,
     perceptron,
 )
-from setmatch.models.weights.key_map import Table, below
+from setmatch.models.weights.layouts.key_map import Table, below
 
 LONG_NAMES = {
     "query": "query_content",

@@ -10,11 +10,14 @@ from setmatch.models.conditional_detr.presets import MARGIN, decoder_layers, enc
 from setmatch.models.dab_detr.config import R50, R50_DC5, AnchorShape, DilatedAnchorShape
 from setmatch.models.detector import Detector
 from setmatch.models.family import by_name
-from setmatch.models.layers.conditional_decoder import AnchorDecoder
-from setmatch.models.layers.heads import ClassHead
-from setmatch.models.layers.position_encoding import PositionAtAttention, ShortSinePosition
-from setmatch.models.layers.queries import AnchorQueries
-from setmatch.models.layers.transformer_encoder import ScaledPositionEncoder
+from setmatch.models.layers.attention.position_encoding import (
+    PositionAtAttention,
+    ShortSinePosition,
+)
+from setmatch.models.layers.decoders.conditional_decoder import AnchorDecoder
+from setmatch.models.layers.encoders.transformer_encoder import ScaledPositionEncoder
+from setmatch.models.layers.heads.heads import ClassHead
+from setmatch.models.layers.queries.queries import AnchorQueries
 
 
 def dab_detr_r50(num_classes: int, shape: AnchorShape = R50) -> Detector:

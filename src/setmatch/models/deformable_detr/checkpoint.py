@@ -8,12 +8,18 @@ import torch
 
 from setmatch.errors import WeightsError
 from setmatch.models.deformable_detr.key_map import HEAD, ORIGINAL
-from setmatch.models.weights.coco_classes import COCO_CLASSES, COCO_THINGS, assumed_categories
-from setmatch.models.weights.hybrid_folder import rows
-from setmatch.models.weights.key_map import State, Table, count_parts, from_layout, with_every_head
-from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights, loaded
+from setmatch.models.weights.classes.coco import COCO_CLASSES, COCO_THINGS, assumed_categories
+from setmatch.models.weights.layouts.hybrid_folder import rows
+from setmatch.models.weights.layouts.key_map import (
+    State,
+    Table,
+    count_parts,
+    from_layout,
+    with_every_head,
+)
+from setmatch.models.weights.layouts.layout import CheckpointLayout, LoadedWeights, loaded
+from setmatch.models.weights.layouts.resnet_folder import resnet_of
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint
-from setmatch.models.weights.resnet_folder import resnet_of
 from setmatch.models.weights.terms import terms_of_names
 from setmatch.structures.metadata import ModelCard
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 from setmatch.models.backbones.resnet import ResNetName
 from setmatch.models.config import MOST_CHANNELS, MOST_LAYERS, MOST_QUERIES, Width, argument
-from setmatch.models.layers.deformable_encoder import NORM_GROUPS
+from setmatch.models.layers.encoders.deformable_encoder import NORM_GROUPS
 
 MOST_LEVELS, MOST_POINTS = 8, 64
 

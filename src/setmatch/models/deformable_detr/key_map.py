@@ -2,8 +2,8 @@
 
 import re
 
-from setmatch.models.weights.hybrid_keys import box_step
-from setmatch.models.weights.key_map import (
+from setmatch.models.weights.layouts.hybrid_keys import box_step
+from setmatch.models.weights.layouts.key_map import (
     Table,
     below,
     packed_attention,

@@ -10,12 +10,12 @@ from torch import nn
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.attention_trace import SamplingDetector
 from setmatch.models.class_rows import ClassRows
-from setmatch.models.layers.box_relations import QueryAttentionMask
-from setmatch.models.layers.deformable_attention import PointAttention
-from setmatch.models.layers.deformable_encoder import DeformableEncoder
-from setmatch.models.layers.placed_decoder import PlacedRefiningDecoder, SteadyPlaceDecoder
-from setmatch.models.layers.placed_queries import LearnedPlaces, TokenPlaces, TokenProposals
-from setmatch.models.layers.queries import only_real
+from setmatch.models.layers.attention.box_relations import QueryAttentionMask
+from setmatch.models.layers.attention.deformable_attention import PointAttention
+from setmatch.models.layers.decoders.placed_decoder import PlacedRefiningDecoder, SteadyPlaceDecoder
+from setmatch.models.layers.encoders.deformable_encoder import DeformableEncoder
+from setmatch.models.layers.queries.placed_queries import LearnedPlaces, TokenPlaces, TokenProposals
+from setmatch.models.layers.queries.queries import only_real
 from setmatch.structures.batch import Batch, Target, require_targets
 from setmatch.structures.outputs import PredictionGroup, Predictions
 

@@ -14,18 +14,18 @@ from setmatch.models.deformable_detr.config import (
 from setmatch.models.deformable_detr.model import DeformableDETR
 from setmatch.models.detector import Detector
 from setmatch.models.family import by_name
-from setmatch.models.layers.attention import Attention, FeedForward
-from setmatch.models.layers.box_relations import NoBoxRelations
-from setmatch.models.layers.deformable_decoder import DeformableDecoderLayer
-from setmatch.models.layers.deformable_encoder import (
+from setmatch.models.layers.attention.attention import Attention, FeedForward
+from setmatch.models.layers.attention.box_relations import NoBoxRelations
+from setmatch.models.layers.attention.position_encoding import CenterSinePosition
+from setmatch.models.layers.attention.value_sampling import CellSampling, ProjectedSampling
+from setmatch.models.layers.decoders.deformable_decoder import DeformableDecoderLayer
+from setmatch.models.layers.decoders.placed_decoder import PlacedRefiningDecoder, SteadyPlaceDecoder
+from setmatch.models.layers.encoders.deformable_encoder import (
     DeformableEncoder,
     DeformableEncoderLayer,
     GroupNormConv,
 )
-from setmatch.models.layers.placed_decoder import PlacedRefiningDecoder, SteadyPlaceDecoder
-from setmatch.models.layers.placed_queries import LearnedPlaces, TokenPlaces
-from setmatch.models.layers.position_encoding import CenterSinePosition
-from setmatch.models.layers.value_sampling import CellSampling, ProjectedSampling
+from setmatch.models.layers.queries.placed_queries import LearnedPlaces, TokenPlaces
 
 MapBackbone = Backbone | SmallCNN
 MARGIN = 1e-5  # of coordinates to 0 and 1, where logits are infinite

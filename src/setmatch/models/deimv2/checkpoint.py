@@ -9,11 +9,11 @@ from setmatch.models.deimv2.key_map import ORIGINAL, unpacked
 from setmatch.models.deimv2.tensor_shapes import DEFAULTS, arguments_of, nearest_preset
 from setmatch.models.dfine.checkpoint import SCALE
 from setmatch.models.weights.card import read_preprocessing
-from setmatch.models.weights.coco_classes import COCO_CLASSES, COCO_THINGS, assumed_categories
-from setmatch.models.weights.download import PublishedRepository
-from setmatch.models.weights.hybrid_folder import HEADS, fetch_folder, points_of
-from setmatch.models.weights.key_map import State, from_layout, with_batch_counters
-from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights, loaded
+from setmatch.models.weights.classes.coco import COCO_CLASSES, COCO_THINGS, assumed_categories
+from setmatch.models.weights.downloads.download import PublishedRepository
+from setmatch.models.weights.layouts.hybrid_folder import HEADS, fetch_folder, points_of
+from setmatch.models.weights.layouts.key_map import State, from_layout, with_batch_counters
+from setmatch.models.weights.layouts.layout import CheckpointLayout, LoadedWeights, loaded
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint
 from setmatch.models.weights.terms import UNKNOWN, terms_of_names
 from setmatch.structures.metadata import ModelCard

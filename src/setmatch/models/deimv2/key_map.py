@@ -3,9 +3,9 @@
 import re
 
 from setmatch.models.dfine.key_map import BackboneNames
-from setmatch.models.weights import hybrid_keys
-from setmatch.models.weights.hybrid_keys import box_step, conv
-from setmatch.models.weights.key_map import State, Table, below, conv_and_norm
+from setmatch.models.weights.layouts import hybrid_keys
+from setmatch.models.weights.layouts.hybrid_keys import box_step, conv
+from setmatch.models.weights.layouts.key_map import State, Table, below, conv_and_norm
 
 # Both halves of these stand for layers of their own: those beside each other in a CSP block, and
 # the two of a gated feed-forward network.

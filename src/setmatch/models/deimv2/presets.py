@@ -8,21 +8,21 @@ from setmatch.models.detector import Detector
 from setmatch.models.dfine.model import DFineDetector
 from setmatch.models.dfine.presets import hgnetv2, pyramid_encoder, to_memory
 from setmatch.models.family import by_name
-from setmatch.models.layers.attention import Attention, RMSNorm, SwiGLU
-from setmatch.models.layers.denoising import rtdetr_denoising
-from setmatch.models.layers.distribution_decoder import (
+from setmatch.models.layers.attention.attention import Attention, RMSNorm, SwiGLU
+from setmatch.models.layers.attention.value_sampling import ValueSampling
+from setmatch.models.layers.decoders.distribution_decoder import (
     DistributionDecoder,
     EdgeQuality,
     Gate,
     GatedDecoderLayer,
     Sum,
 )
-from setmatch.models.layers.fusion_blocks import ELANBlock
-from setmatch.models.layers.heads import ACTIVATIONS, Perceptron
-from setmatch.models.layers.hybrid_encoder import added
-from setmatch.models.layers.lite_encoder import LiteEncoder
-from setmatch.models.layers.queries import AnchorSelection
-from setmatch.models.layers.value_sampling import ValueSampling
+from setmatch.models.layers.encoders.fusion_blocks import ELANBlock
+from setmatch.models.layers.encoders.hybrid_encoder import added
+from setmatch.models.layers.encoders.lite_encoder import LiteEncoder
+from setmatch.models.layers.heads.heads import ACTIVATIONS, Perceptron
+from setmatch.models.layers.queries.denoising import rtdetr_denoising
+from setmatch.models.layers.queries.queries import AnchorSelection
 
 
 def deimv2_atto(num_classes: int, shape: DEIMv2Shape = ATTO) -> Detector:

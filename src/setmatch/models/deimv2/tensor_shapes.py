@@ -6,8 +6,8 @@ from setmatch.models.deimv2.config import DEIMv2Shape
 from setmatch.models.deimv2.presets import PRESETS
 from setmatch.models.dfine.tensor_shapes import decoder_arguments, sizes_of
 from setmatch.models.family import default_shape, nearest_shape
-from setmatch.models.weights.hybrid_folder import rows
-from setmatch.models.weights.key_map import State, count_parts
+from setmatch.models.weights.layouts.hybrid_folder import rows
+from setmatch.models.weights.layouts.key_map import State, count_parts
 
 DEFAULTS: dict[str, DEIMv2Shape] = {name: default_shape(preset) for name, preset in PRESETS.items()}
 

@@ -19,9 +19,9 @@ from setmatch.models.dfine.transformers_checkpoint import (
     SCALE,
 )
 from setmatch.models.dfine.transformers_checkpoint import SIZES as DFINE_SIZES
-from setmatch.models.layers.heads import ACTIVATIONS
-from setmatch.models.weights import hybrid_folder
-from setmatch.models.weights.hybrid_folder import (
+from setmatch.models.layers.heads.heads import ACTIVATIONS
+from setmatch.models.weights.layouts import hybrid_folder
+from setmatch.models.weights.layouts.hybrid_folder import (
     arguments_from,
     categories_of,
     hub_names,
@@ -30,8 +30,8 @@ from setmatch.models.weights.hybrid_folder import (
     preprocessing_of,
     with_denoising,
 )
-from setmatch.models.weights.key_map import from_layout, with_batch_counters
-from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights, loaded
+from setmatch.models.weights.layouts.key_map import from_layout, with_batch_counters
+from setmatch.models.weights.layouts.layout import CheckpointLayout, LoadedWeights, loaded
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint
 from setmatch.models.weights.stated_sizes import StatedSize, require_stated_sizes
 from setmatch.models.weights.terms import terms_of_names

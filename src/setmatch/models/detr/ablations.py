@@ -7,16 +7,16 @@ from typing import Any, TypeVar
 from torch import nn
 
 from setmatch.models.detr.config import FFN, Position
-from setmatch.models.layers.attention import SkipBranch
-from setmatch.models.layers.position_encoding import (
+from setmatch.models.layers.attention.attention import SkipBranch
+from setmatch.models.layers.attention.position_encoding import (
     LearnedPosition,
     NoPosition,
     PositionAtAttention,
     PositionAtInput,
     SinePosition,
 )
-from setmatch.models.layers.queries import ContentQueries, LearnedQueries
-from setmatch.models.layers.transformer_encoder import Encoder, EncoderWithoutPositions
+from setmatch.models.layers.encoders.transformer_encoder import Encoder, EncoderWithoutPositions
+from setmatch.models.layers.queries.queries import ContentQueries, LearnedQueries
 
 Part = Callable[[int, int], nn.Module]
 Layers = TypeVar("Layers", bound=list[Any])  # of an encoder or a decoder

@@ -9,14 +9,14 @@ import torch
 
 from setmatch.errors import WeightsError
 from setmatch.models.detr.key_map import DEMO, ORIGINAL, ORIGINAL_PANOPTIC, has_masks, with_masks
-from setmatch.models.weights.coco_classes import (
+from setmatch.models.weights.classes.coco import (
     COCO_CLASSES,
     COCO_PANOPTIC_CLASSES,
     assumed_categories,
 )
-from setmatch.models.weights.download import PublishedCheckpoint, fetch
-from setmatch.models.weights.key_map import State, count_parts, from_layout, to_layout
-from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights
+from setmatch.models.weights.downloads.download import PublishedCheckpoint, fetch
+from setmatch.models.weights.layouts.key_map import State, count_parts, from_layout, to_layout
+from setmatch.models.weights.layouts.layout import CheckpointLayout, LoadedWeights
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint, read_pth
 from setmatch.structures.metadata import Categories, ModelCard
 

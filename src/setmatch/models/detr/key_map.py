@@ -2,7 +2,7 @@
 
 import re
 
-from setmatch.models.weights.key_map import (
+from setmatch.models.weights.layouts.key_map import (
     State,
     Table,
     below,
@@ -10,7 +10,7 @@ from setmatch.models.weights.key_map import (
     resnet_table,
     split_attention,
 )
-from setmatch.models.weights.resnet_folder import hub_name
+from setmatch.models.weights.layouts.resnet_folder import hub_name
 
 TORCH_TRANSFORMER: Table = (
     *below(

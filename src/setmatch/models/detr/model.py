@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.detr.attention_trace import SingleMapDetector
 from setmatch.models.layers.cells import Cells, cells_of
-from setmatch.models.layers.detr_mask_head import DETRMaskHead
+from setmatch.models.layers.heads.detr_mask_head import DETRMaskHead
 from setmatch.models.parameter_groups import (
     GroupParameters,
     ParameterGroups,

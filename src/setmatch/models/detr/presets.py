@@ -10,13 +10,17 @@ from setmatch.models.detr.ablations import FFNS, POSITIONS
 from setmatch.models.detr.config import SMALLEST, TINY, DetrShape, Norm, TransformerShape
 from setmatch.models.detr.model import DETR, muon_parameter_groups
 from setmatch.models.family import by_name
-from setmatch.models.layers.attention import PostNorm, PreNorm, Residual
-from setmatch.models.layers.detr_mask_head import DETRMaskHead
-from setmatch.models.layers.heads import BoxHead
-from setmatch.models.layers.position_encoding import LearnedPosition, PositionAtInput
-from setmatch.models.layers.queries import ContentQueries
-from setmatch.models.layers.transformer_decoder import Decoder, DecoderLayer, LastLayerDecoder
-from setmatch.models.layers.transformer_encoder import Encoder, EncoderLayer
+from setmatch.models.layers.attention.attention import PostNorm, PreNorm, Residual
+from setmatch.models.layers.attention.position_encoding import LearnedPosition, PositionAtInput
+from setmatch.models.layers.decoders.transformer_decoder import (
+    Decoder,
+    DecoderLayer,
+    LastLayerDecoder,
+)
+from setmatch.models.layers.encoders.transformer_encoder import Encoder, EncoderLayer
+from setmatch.models.layers.heads.detr_mask_head import DETRMaskHead
+from setmatch.models.layers.heads.heads import BoxHead
+from setmatch.models.layers.queries.queries import ContentQueries
 from setmatch.models.parameter_groups import GroupParameters, backbone_and_rest
 
 RESIDUALS: dict[Norm, Residual] = {"post": PostNorm, "pre": PreNorm}

@@ -13,17 +13,17 @@ from setmatch.models.detr.key_map import (
     normalize_keys,
     with_masks,
 )
-from setmatch.models.weights.coco_classes import COCO_PANOPTIC_CLASSES
-from setmatch.models.weights.hub_folder import (
+from setmatch.models.weights.classes.coco import COCO_PANOPTIC_CLASSES
+from setmatch.models.weights.layouts.hub_folder import (
     label_settings,
     named_categories,
     write_hub_folder,
 )
-from setmatch.models.weights.hybrid_folder import others
-from setmatch.models.weights.key_map import State, count_parts, from_layout, to_layout
-from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights
+from setmatch.models.weights.layouts.hybrid_folder import others
+from setmatch.models.weights.layouts.key_map import State, count_parts, from_layout, to_layout
+from setmatch.models.weights.layouts.layout import CheckpointLayout, LoadedWeights
+from setmatch.models.weights.layouts.resnet_folder import is_dilated, preprocessing_of
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint
-from setmatch.models.weights.resnet_folder import is_dilated, preprocessing_of
 from setmatch.models.weights.stated_sizes import require_stated_sizes, same
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 

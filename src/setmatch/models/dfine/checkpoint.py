@@ -7,8 +7,8 @@ import torch
 
 from setmatch.models.dfine.key_map import ORIGINAL
 from setmatch.models.dfine.tensor_shapes import COMPUTED, arguments_of, nearest_preset
-from setmatch.models.weights.coco_classes import COCO_CLASSES, COCO_THINGS, assumed_categories
-from setmatch.models.weights.hybrid_folder import (
+from setmatch.models.weights.classes.coco import COCO_CLASSES, COCO_THINGS, assumed_categories
+from setmatch.models.weights.layouts.hybrid_folder import (
     HEADS,
     NUM_QUERIES,
     PREPROCESSING,
@@ -18,8 +18,13 @@ from setmatch.models.weights.hybrid_folder import (
     strides,
     without_backbone_counters,
 )
-from setmatch.models.weights.key_map import State, from_layout, to_layout, with_batch_counters
-from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights, loaded
+from setmatch.models.weights.layouts.key_map import (
+    State,
+    from_layout,
+    to_layout,
+    with_batch_counters,
+)
+from setmatch.models.weights.layouts.layout import CheckpointLayout, LoadedWeights, loaded
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint
 from setmatch.models.weights.terms import terms_of_names
 from setmatch.structures.metadata import ModelCard

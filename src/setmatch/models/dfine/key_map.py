@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from setmatch.models.weights import hybrid_keys
-from setmatch.models.weights.hybrid_keys import box_step, conv, csp_block
-from setmatch.models.weights.key_map import Table, below, conv_and_norm
+from setmatch.models.weights.layouts import hybrid_keys
+from setmatch.models.weights.layouts.hybrid_keys import box_step, conv, csp_block
+from setmatch.models.weights.layouts.key_map import Table, below, conv_and_norm
 
 STEM = {"first": "stem1", "narrow": "stem2a", "widen": "stem2b", "merge": "stem3", "last": "stem4"}
 

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.attention_trace import SamplingDetector
-from setmatch.models.layers.box_relations import QueryAttentionMask
-from setmatch.models.layers.denoising import Denoising, denoising_attn_mask
-from setmatch.models.layers.distribution_decoder import DistributionDecoder, RefinedQueries
-from setmatch.models.layers.hybrid_encoder import PyramidEncoder
-from setmatch.models.layers.lite_encoder import LiteEncoder
-from setmatch.models.layers.queries import AnchorSelection, only_real
+from setmatch.models.layers.attention.box_relations import QueryAttentionMask
+from setmatch.models.layers.decoders.distribution_decoder import DistributionDecoder, RefinedQueries
+from setmatch.models.layers.encoders.hybrid_encoder import PyramidEncoder
+from setmatch.models.layers.encoders.lite_encoder import LiteEncoder
+from setmatch.models.layers.queries.denoising import Denoising, denoising_attn_mask
+from setmatch.models.layers.queries.queries import AnchorSelection, only_real
 from setmatch.models.parameter_groups import norms_and_outer_biases
 from setmatch.structures.batch import Batch, Target, require_targets
 from setmatch.structures.outputs import Assignment, PredictionGroup, Predictions

@@ -11,22 +11,22 @@ from setmatch.models.detector import Detector
 from setmatch.models.dfine.config import EXTRA_LARGE, LARGE, MEDIUM, NANO, SMALL, DFineShape
 from setmatch.models.dfine.model import DFineDetector
 from setmatch.models.family import by_name
-from setmatch.models.layers.attention import Attention, FeedForward, PostNorm
-from setmatch.models.layers.deformable_decoder import BoxPosition
-from setmatch.models.layers.denoising import rtdetr_denoising
-from setmatch.models.layers.distribution_decoder import (
+from setmatch.models.layers.attention.attention import Attention, FeedForward, PostNorm
+from setmatch.models.layers.attention.position_encoding import GridPosition
+from setmatch.models.layers.attention.value_sampling import ValueSampling
+from setmatch.models.layers.decoders.deformable_decoder import BoxPosition
+from setmatch.models.layers.decoders.distribution_decoder import (
     DistributionDecoder,
     EdgeQuality,
     Gate,
     GatedDecoderLayer,
 )
-from setmatch.models.layers.fusion_blocks import ELANBlock, ShrinkBlock
-from setmatch.models.layers.heads import ACTIVATIONS
-from setmatch.models.layers.hybrid_encoder import Fuse, PyramidEncoder, concatenated
-from setmatch.models.layers.position_encoding import GridPosition
-from setmatch.models.layers.queries import AnchorSelection
-from setmatch.models.layers.transformer_encoder import EncoderLayer
-from setmatch.models.layers.value_sampling import ValueSampling
+from setmatch.models.layers.encoders.fusion_blocks import ELANBlock, ShrinkBlock
+from setmatch.models.layers.encoders.hybrid_encoder import Fuse, PyramidEncoder, concatenated
+from setmatch.models.layers.encoders.transformer_encoder import EncoderLayer
+from setmatch.models.layers.heads.heads import ACTIVATIONS
+from setmatch.models.layers.queries.denoising import rtdetr_denoising
+from setmatch.models.layers.queries.queries import AnchorSelection
 
 LAYERS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from setmatch.models.dfine.config import DFineShape
 from setmatch.models.dfine.presets import PRESETS
 from setmatch.models.family import default_shape, nearest_shape
-from setmatch.models.weights.hybrid_folder import rows
-from setmatch.models.weights.key_map import State, count_parts
+from setmatch.models.weights.layouts.hybrid_folder import rows
+from setmatch.models.weights.layouts.key_map import State, count_parts
 
 DEFAULTS: dict[str, DFineShape] = {name: default_shape(preset) for name, preset in PRESETS.items()}
 # Not part of the model: what the published codes compute, or keep twice.

@@ -5,8 +5,8 @@ from functools import partial
 from setmatch.models.lwdetr.checkpoint import LICENSE, URL
 from setmatch.models.lwdetr.key_map import ORIGINAL, POSITION, VIT, unpacked
 from setmatch.models.weights.backbone_start import BackboneStart, read_backbone
-from setmatch.models.weights.download import PublishedCheckpoint
-from setmatch.models.weights.key_map import State
+from setmatch.models.weights.downloads.download import PublishedCheckpoint
+from setmatch.models.weights.layouts.key_map import State
 from setmatch.models.weights.terms import OBJECTS365
 
 NETWORKS = {"t": "tiny", "s": "tiny", "m": "small", "l": "small", "x": "base"}

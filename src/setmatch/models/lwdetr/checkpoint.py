@@ -12,10 +12,10 @@ from setmatch.models.lwdetr.tensor_shapes import (
     nearest_preset,
 )
 from setmatch.models.rfdetr.tensor_shapes import points_of
-from setmatch.models.weights.coco_classes import COCO_CLASSES, COCO_THINGS, assumed_categories
-from setmatch.models.weights.download import PublishedCheckpoint, fetch
-from setmatch.models.weights.key_map import State, count_parts, from_layout
-from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights, loaded
+from setmatch.models.weights.classes.coco import COCO_CLASSES, COCO_THINGS, assumed_categories
+from setmatch.models.weights.downloads.download import PublishedCheckpoint, fetch
+from setmatch.models.weights.layouts.key_map import State, count_parts, from_layout
+from setmatch.models.weights.layouts.layout import CheckpointLayout, LoadedWeights, loaded
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint, read_pth
 from setmatch.models.weights.terms import OBJECTS365, Terms, terms_of_names
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing

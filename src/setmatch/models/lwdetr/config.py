@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from setmatch.models.config import MOST_LAYERS, argument
-from setmatch.models.layers.pyramid_projector import RESIZE
+from setmatch.models.layers.encoders.pyramid_projector import RESIZE
 from setmatch.models.rfdetr.config import WindowedShape
 
 

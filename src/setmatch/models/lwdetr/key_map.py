@@ -3,7 +3,7 @@
 import re
 
 from setmatch.models.rfdetr.key_map import DECODER_NAMES, perceptron
-from setmatch.models.weights.key_map import (
+from setmatch.models.weights.layouts.key_map import (
     State,
     Table,
     below,

@@ -4,8 +4,8 @@ from setmatch.losses.classification import IoUAware
 from setmatch.models.backbones.windowed_vit import WindowedViT
 from setmatch.models.detector import Detector
 from setmatch.models.family import by_name
-from setmatch.models.layers.group_queries import GroupQueries
-from setmatch.models.layers.pyramid_projector import PyramidProjector
+from setmatch.models.layers.encoders.pyramid_projector import PyramidProjector
+from setmatch.models.layers.queries.group_queries import GroupQueries
 from setmatch.models.lwdetr.config import LARGE, MEDIUM, SMALL, TINY, XLARGE, LWDETRShape
 from setmatch.models.rfdetr.model import Rates, RFDETRDetector
 from setmatch.models.rfdetr.presets import steady_decoder

@@ -7,8 +7,8 @@ from setmatch.models.family import default_shape, nearest_shape
 from setmatch.models.lwdetr.config import LWDETRShape
 from setmatch.models.lwdetr.presets import PRESETS
 from setmatch.models.rfdetr.tensor_shapes import common_arguments, published_state
-from setmatch.models.weights.hybrid_folder import rows
-from setmatch.models.weights.key_map import State, count_parts, with_batch_counters
+from setmatch.models.weights.layouts.hybrid_folder import rows
+from setmatch.models.weights.layouts.key_map import State, count_parts, with_batch_counters
 
 DEFAULTS: dict[str, LWDETRShape] = {name: default_shape(preset) for name, preset in PRESETS.items()}
 

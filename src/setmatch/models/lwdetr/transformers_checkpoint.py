@@ -16,10 +16,10 @@ from setmatch.models.rfdetr.transformers_checkpoint import (
     outputs_of,
     preprocessing_of,
 )
-from setmatch.models.weights.hub_folder import named_categories
-from setmatch.models.weights.hybrid_folder import others
-from setmatch.models.weights.key_map import count_parts, from_layout
-from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights
+from setmatch.models.weights.layouts.hub_folder import named_categories
+from setmatch.models.weights.layouts.hybrid_folder import others
+from setmatch.models.weights.layouts.key_map import count_parts, from_layout
+from setmatch.models.weights.layouts.layout import CheckpointLayout, LoadedWeights
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint
 from setmatch.models.weights.stated_sizes import StatedSize, require_stated_sizes
 

@@ -2,8 +2,8 @@
 
 from setmatch.models.rfdetr.key_map import PUBLISHED_NAMES, VIT
 from setmatch.models.weights.backbone_start import BackboneStart
-from setmatch.models.weights.download import PublishedRepository, fetch_published
-from setmatch.models.weights.key_map import State, from_layout, known
+from setmatch.models.weights.downloads.download import PublishedRepository, fetch_published
+from setmatch.models.weights.layouts.key_map import State, from_layout, known
 from setmatch.models.weights.raw_checkpoint import read_hub_folder
 from setmatch.models.weights.terms import show_license_once
 

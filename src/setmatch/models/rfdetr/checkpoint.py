@@ -15,10 +15,10 @@ from setmatch.models.rfdetr.tensor_shapes import (
     published_state,
 )
 from setmatch.models.weights.card import read_preprocessing
-from setmatch.models.weights.coco_classes import COCO_CLASSES, COCO_THINGS, assumed_categories
-from setmatch.models.weights.download import PublishedCheckpoint, fetch
-from setmatch.models.weights.key_map import State, from_layout
-from setmatch.models.weights.layout import LoadedWeights, loaded
+from setmatch.models.weights.classes.coco import COCO_CLASSES, COCO_THINGS, assumed_categories
+from setmatch.models.weights.downloads.download import PublishedCheckpoint, fetch
+from setmatch.models.weights.layouts.key_map import State, from_layout
+from setmatch.models.weights.layouts.layout import LoadedWeights, loaded
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint, read_pth
 from setmatch.models.weights.terms import ROBOFLOW_PML, Terms, terms_of_names
 from setmatch.structures.metadata import (

@@ -2,7 +2,12 @@
 
 import re
 
-from setmatch.models.weights.key_map import Table, below, packed_attention, projected_sampling
+from setmatch.models.weights.layouts.key_map import (
+    Table,
+    below,
+    packed_attention,
+    projected_sampling,
+)
 
 VIT, PROJECTOR = "backbone.0.encoder.encoder", "backbone.0.projector.stages.0"
 

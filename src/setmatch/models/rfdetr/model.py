@@ -8,13 +8,13 @@ from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.attention_trace import SamplingDetector
 from setmatch.models.backbones.windowed_transformer import WindowedTransformer
 from setmatch.models.class_rows import ClassRows
-from setmatch.models.layers.box_relations import QueryAttentionMask
-from setmatch.models.layers.group_queries import GroupQueries
-from setmatch.models.layers.pixel_mask_head import PixelMaskHead
-from setmatch.models.layers.pyramid_projector import PyramidProjector
-from setmatch.models.layers.queries import only_real
-from setmatch.models.layers.scale_projector import ScaleProjector
-from setmatch.models.layers.steady_decoder import SteadyDecoder
+from setmatch.models.layers.attention.box_relations import QueryAttentionMask
+from setmatch.models.layers.decoders.steady_decoder import SteadyDecoder
+from setmatch.models.layers.encoders.pyramid_projector import PyramidProjector
+from setmatch.models.layers.encoders.scale_projector import ScaleProjector
+from setmatch.models.layers.heads.pixel_mask_head import PixelMaskHead
+from setmatch.models.layers.queries.group_queries import GroupQueries
+from setmatch.models.layers.queries.queries import only_real
 from setmatch.structures.batch import Batch, Target, require_targets
 from setmatch.structures.outputs import PredictionGroup, Predictions
 

@@ -4,14 +4,14 @@ from setmatch.losses.classification import IoUAware
 from setmatch.models.backbones.dinov2 import WindowedDINOv2
 from setmatch.models.detector import Detector
 from setmatch.models.family import by_name
-from setmatch.models.layers.attention import FeedForward
-from setmatch.models.layers.box_relations import NoBoxRelations
-from setmatch.models.layers.deformable_decoder import DeformableDecoderLayer
-from setmatch.models.layers.group_queries import GroupAttention, GroupQueries
-from setmatch.models.layers.pixel_mask_head import PixelMaskHead
-from setmatch.models.layers.scale_projector import ScaleProjector
-from setmatch.models.layers.steady_decoder import SteadyDecoder
-from setmatch.models.layers.value_sampling import ProjectedSampling
+from setmatch.models.layers.attention.attention import FeedForward
+from setmatch.models.layers.attention.box_relations import NoBoxRelations
+from setmatch.models.layers.attention.value_sampling import ProjectedSampling
+from setmatch.models.layers.decoders.deformable_decoder import DeformableDecoderLayer
+from setmatch.models.layers.decoders.steady_decoder import SteadyDecoder
+from setmatch.models.layers.encoders.scale_projector import ScaleProjector
+from setmatch.models.layers.heads.pixel_mask_head import PixelMaskHead
+from setmatch.models.layers.queries.group_queries import GroupAttention, GroupQueries
 from setmatch.models.rfdetr.config import (
     BASE,
     LARGE,

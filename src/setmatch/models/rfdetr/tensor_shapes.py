@@ -6,8 +6,8 @@ from typing import Any
 from setmatch.models.family import default_shape, nearest_shape
 from setmatch.models.rfdetr.config import RFDETRMaskShape, RFDETRShape
 from setmatch.models.rfdetr.presets import PRESETS
-from setmatch.models.weights.hybrid_folder import rows
-from setmatch.models.weights.key_map import State, count_parts
+from setmatch.models.weights.layouts.hybrid_folder import rows
+from setmatch.models.weights.layouts.key_map import State, count_parts
 
 DEFAULTS: dict[str, RFDETRShape] = {name: default_shape(preset) for name, preset in PRESETS.items()}
 HEAD_DIM = 64  # of every vision transformer called DINOv2

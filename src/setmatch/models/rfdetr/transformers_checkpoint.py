@@ -14,10 +14,10 @@ from setmatch.models.rfdetr.checkpoint import (
 from setmatch.models.rfdetr.key_map import PUBLISHED_NAMES
 from setmatch.models.rfdetr.tensor_shapes import arguments_of, points_of
 from setmatch.models.weights.card import read_preprocessing
-from setmatch.models.weights.hub_folder import PREPROCESSOR, named_categories
-from setmatch.models.weights.hybrid_folder import others
-from setmatch.models.weights.key_map import count_parts
-from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights
+from setmatch.models.weights.layouts.hub_folder import PREPROCESSOR, named_categories
+from setmatch.models.weights.layouts.hybrid_folder import others
+from setmatch.models.weights.layouts.key_map import count_parts
+from setmatch.models.weights.layouts.layout import CheckpointLayout, LoadedWeights
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint, read_json
 from setmatch.models.weights.stated_sizes import StatedSize, require_stated_sizes, same
 from setmatch.structures.metadata import IMAGENET_MEAN, IMAGENET_STD, Preprocessing

@@ -4,7 +4,7 @@ from functools import partial
 
 from setmatch.models.rtdetr.key_map import ORIGINAL_EITHER
 from setmatch.models.weights.backbone_start import BackboneStart, read_backbone
-from setmatch.models.weights.download import PublishedCheckpoint
+from setmatch.models.weights.downloads.download import PublishedCheckpoint
 from setmatch.models.weights.terms import UNKNOWN
 
 URL = "https://github.com/lyuwenyu/storage/releases/download/v0.1/"

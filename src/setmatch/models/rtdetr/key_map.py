@@ -1,8 +1,8 @@
 """Tensor names of RT-DETR in its published layouts: the authors' codes and transformers."""
 
-from setmatch.models.weights import hybrid_keys
-from setmatch.models.weights.hybrid_keys import box_step, conv, csp_block, numbered_conv
-from setmatch.models.weights.key_map import Table, conv_and_norm
+from setmatch.models.weights.layouts import hybrid_keys
+from setmatch.models.weights.layouts.hybrid_keys import box_step, conv, csp_block, numbered_conv
+from setmatch.models.weights.layouts.key_map import Table, conv_and_norm
 
 
 def _original_backbone() -> Table:

@@ -7,20 +7,20 @@ from setmatch.models.backbones.folding import ConvNorm
 from setmatch.models.backbones.resnet_vd import ResNetVD
 from setmatch.models.detector import Detector
 from setmatch.models.family import by_name
-from setmatch.models.layers.attention import Attention, FeedForward, PostNorm
-from setmatch.models.layers.box_relations import NoBoxRelations
-from setmatch.models.layers.deformable_decoder import (
+from setmatch.models.layers.attention.attention import Attention, FeedForward, PostNorm
+from setmatch.models.layers.attention.box_relations import NoBoxRelations
+from setmatch.models.layers.attention.position_encoding import GridPosition, TrainingPosition
+from setmatch.models.layers.attention.value_sampling import NearestSampling, ProjectedSampling
+from setmatch.models.layers.decoders.deformable_decoder import (
     BoxPosition,
     DeformableDecoderLayer,
     RefiningDecoder,
 )
-from setmatch.models.layers.denoising import rtdetr_denoising
-from setmatch.models.layers.fusion_blocks import ConvNormSiLU, CSPFusion, ShrinkConv
-from setmatch.models.layers.hybrid_encoder import PyramidEncoder
-from setmatch.models.layers.position_encoding import GridPosition, TrainingPosition
-from setmatch.models.layers.queries import AnchorSelection
-from setmatch.models.layers.transformer_encoder import EncoderLayer
-from setmatch.models.layers.value_sampling import NearestSampling, ProjectedSampling
+from setmatch.models.layers.encoders.fusion_blocks import ConvNormSiLU, CSPFusion, ShrinkConv
+from setmatch.models.layers.encoders.hybrid_encoder import PyramidEncoder
+from setmatch.models.layers.encoders.transformer_encoder import EncoderLayer
+from setmatch.models.layers.queries.denoising import rtdetr_denoising
+from setmatch.models.layers.queries.queries import AnchorSelection
 from setmatch.models.rtdetr.config import (
     R18,
     R34,

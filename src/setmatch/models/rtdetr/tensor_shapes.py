@@ -7,8 +7,8 @@ from typing import Any
 from setmatch.models.family import default_shape, nearest_shape
 from setmatch.models.rtdetr.config import RTDetrShape, RTDetrV2Shape
 from setmatch.models.rtdetr.presets import PRESETS
-from setmatch.models.weights.hybrid_folder import HEADS, rows
-from setmatch.models.weights.key_map import State, count_parts
+from setmatch.models.weights.layouts.hybrid_folder import HEADS, rows
+from setmatch.models.weights.layouts.key_map import State, count_parts
 
 DEFAULTS: dict[str, RTDetrShape] = {name: default_shape(preset) for name, preset in PRESETS.items()}
 # Not part of the model: what the published codes compute.

@@ -10,10 +10,10 @@ from setmatch.errors import WeightsError, short
 from setmatch.models.config import MOST_LAYERS
 from setmatch.models.rtdetr.key_map import TRANSFORMERS
 from setmatch.models.rtdetr.tensor_shapes import COMPUTED, arguments_of, is_v2, nearest_preset
-from setmatch.models.weights import hybrid_folder
-from setmatch.models.weights.download import PublishedRepository
-from setmatch.models.weights.hub_folder import label_settings, write_hub_folder
-from setmatch.models.weights.hybrid_folder import (
+from setmatch.models.weights.downloads.download import PublishedRepository
+from setmatch.models.weights.layouts import hybrid_folder
+from setmatch.models.weights.layouts.hub_folder import label_settings, write_hub_folder
+from setmatch.models.weights.layouts.hybrid_folder import (
     arguments_from,
     categories_of,
     expansion,
@@ -31,8 +31,13 @@ from setmatch.models.weights.hybrid_folder import (
     without_backbone_counters,
     without_ties,
 )
-from setmatch.models.weights.key_map import State, from_layout, to_layout, with_batch_counters
-from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights, loaded
+from setmatch.models.weights.layouts.key_map import (
+    State,
+    from_layout,
+    to_layout,
+    with_batch_counters,
+)
+from setmatch.models.weights.layouts.layout import CheckpointLayout, LoadedWeights, loaded
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint
 from setmatch.models.weights.stated_sizes import StatedSize, require_stated_sizes, same
 from setmatch.models.weights.terms import terms_of_names

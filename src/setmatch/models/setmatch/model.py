@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.attention_trace import SamplingDetector
-from setmatch.models.layers.box_relations import QueryAttentionMask
+from setmatch.models.layers.attention.box_relations import QueryAttentionMask
 from setmatch.models.layers.cells import Cells, cells_of
-from setmatch.models.layers.deformable_decoder import RefiningDecoder
-from setmatch.models.layers.denoising import Denoising, denoising_attn_mask
-from setmatch.models.layers.dot_product_mask_head import DotProductMaskHead
-from setmatch.models.layers.heads import ClassHead
-from setmatch.models.layers.hybrid_encoder import HybridEncoder, Memory
-from setmatch.models.layers.queries import EncoderProposals, QuerySelection, only_real
+from setmatch.models.layers.decoders.deformable_decoder import RefiningDecoder
+from setmatch.models.layers.encoders.hybrid_encoder import HybridEncoder, Memory
+from setmatch.models.layers.heads.dot_product_mask_head import DotProductMaskHead
+from setmatch.models.layers.heads.heads import ClassHead
+from setmatch.models.layers.queries.denoising import Denoising, denoising_attn_mask
+from setmatch.models.layers.queries.queries import EncoderProposals, QuerySelection, only_real
 from setmatch.models.parameter_groups import (
     GroupParameters,
     ParameterGroups,

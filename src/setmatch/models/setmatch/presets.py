@@ -6,15 +6,18 @@ from setmatch.models.backbones.small_cnn import SmallCNN
 from setmatch.models.backbones.timm import TimmBackbone
 from setmatch.models.detector import Detector
 from setmatch.models.family import by_name
-from setmatch.models.layers.attention import Attention, FeedForward, PostNorm
-from setmatch.models.layers.box_relations import BoxRelationBias
-from setmatch.models.layers.deformable_attention import DeformableAttention
-from setmatch.models.layers.deformable_decoder import DeformableDecoderLayer, RefiningDecoder
-from setmatch.models.layers.denoising import Denoising
-from setmatch.models.layers.dot_product_mask_head import DotProductMaskHead
-from setmatch.models.layers.hybrid_encoder import HybridEncoder
-from setmatch.models.layers.queries import QuerySelection
-from setmatch.models.layers.transformer_encoder import EncoderLayer
+from setmatch.models.layers.attention.attention import Attention, FeedForward, PostNorm
+from setmatch.models.layers.attention.box_relations import BoxRelationBias
+from setmatch.models.layers.attention.deformable_attention import DeformableAttention
+from setmatch.models.layers.decoders.deformable_decoder import (
+    DeformableDecoderLayer,
+    RefiningDecoder,
+)
+from setmatch.models.layers.encoders.hybrid_encoder import HybridEncoder
+from setmatch.models.layers.encoders.transformer_encoder import EncoderLayer
+from setmatch.models.layers.heads.dot_product_mask_head import DotProductMaskHead
+from setmatch.models.layers.queries.denoising import Denoising
+from setmatch.models.layers.queries.queries import QuerySelection
 from setmatch.models.parameter_groups import GroupParameters
 from setmatch.models.setmatch.config import NANO, MultiScaleShape, TimmShape
 from setmatch.models.setmatch.model import (

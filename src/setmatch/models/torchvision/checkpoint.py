@@ -8,9 +8,9 @@ from torchvision.models.detection import (
     FasterRCNN_ResNet50_FPN_Weights,
 )
 
-from setmatch.models.weights.coco_classes import COCO_NAMES
-from setmatch.models.weights.download import fetch_torchvision
-from setmatch.models.weights.layout import LoadedWeights
+from setmatch.models.weights.classes.coco import COCO_NAMES
+from setmatch.models.weights.downloads.download import fetch_torchvision
+from setmatch.models.weights.layouts.layout import LoadedWeights
 from setmatch.structures.metadata import Categories, ModelCard
 
 WEIGHTS: dict[str, Any] = {

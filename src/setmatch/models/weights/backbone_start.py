@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from setmatch.errors import WeightsError
-from setmatch.models.weights.download import PublishedCheckpoint, fetch
-from setmatch.models.weights.key_map import State, Table, from_layout, known
+from setmatch.models.weights.downloads.download import PublishedCheckpoint, fetch
+from setmatch.models.weights.layouts.key_map import State, Table, from_layout, known
 from setmatch.models.weights.raw_checkpoint import read_pth
 from setmatch.models.weights.terms import Terms, require_accepted, show_license_once
 

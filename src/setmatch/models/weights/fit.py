@@ -10,8 +10,8 @@ from torch import Tensor
 from setmatch.errors import ConfigError, WeightsError
 from setmatch.models.detector import Detector
 from setmatch.models.registry import build
-from setmatch.models.weights.key_map import State
-from setmatch.models.weights.layout import OTHER_VERSION
+from setmatch.models.weights.layouts.key_map import State
+from setmatch.models.weights.layouts.layout import OTHER_VERSION
 from setmatch.structures.metadata import ModelCard
 
 # What the construction of a model raises for a combination of arguments that it cannot have.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from setmatch.errors import WeightsError, short
 from setmatch.files.reading import read_text
-from setmatch.models.weights.key_map import State
+from setmatch.models.weights.layouts.key_map import State
 from setmatch.models.weights.tensor_files import (
     read_pickle,
     read_safetensors,

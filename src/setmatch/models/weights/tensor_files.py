@@ -25,7 +25,7 @@ from torch import Tensor
 
 from setmatch.errors import WeightsError, short
 from setmatch.files.reading import open_regular, require_regular
-from setmatch.models.weights.key_map import State
+from setmatch.models.weights.layouts.key_map import State
 
 MAX_REUSE = 4  # tensors may share memory, as those of tied layers do, up to this much of the file
 MOST_INDEX_BYTES = 50_000_000  # of the pickle, without the tensors

@@ -12,7 +12,7 @@ from setmatch.files.manifest import DamagedError, read_manifest, write_whole
 from setmatch.files.reading import read_text
 from setmatch.models import load as weights
 from setmatch.models.detector import Detector
-from setmatch.training.own_model import OwnModel, filled_copy
+from setmatch.training.start.own_model import OwnModel, filled_copy
 
 BEST, METRICS = "best", "metrics.json"
 

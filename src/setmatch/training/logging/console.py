@@ -15,7 +15,7 @@ from rich.progress import (
 from setmatch.html.tables import percent
 from setmatch.training.logging.clock import ETA
 from setmatch.training.logging.writers import Row, loss_terms
-from setmatch.training.schedule import Schedule
+from setmatch.training.schedule.schedule import Schedule
 
 FIRST_TERMS = ("loss", "class", "l1", "giou", "mask", "dice", "class_error")
 HIDDEN_TERMS = ("cardinality_error",)

@@ -20,7 +20,7 @@ from setmatch.training.logging.step_metrics import (
 from setmatch.training.logging.writers import LOG, CommaSeparated, JsonLines, Logger, Row, read_rows
 from setmatch.training.monitor.monitor import WATCH, TrainingMonitor, TrainingWarning
 from setmatch.training.monitor.rules import RunContext
-from setmatch.training.schedule import Schedule
+from setmatch.training.schedule.schedule import Schedule
 from setmatch.training.step import StepResult
 
 TABLE = "log.csv"

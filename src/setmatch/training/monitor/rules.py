@@ -11,7 +11,7 @@ from itertools import pairwise
 from statistics import mean, median
 
 from setmatch.training.logging.writers import Row, Value
-from setmatch.training.schedule import CLOCK_WARMUP, Schedule
+from setmatch.training.schedule.schedule import CLOCK_WARMUP, Schedule
 
 # The number of steps below which no run learned anything, by initial weights and kind of queries.
 # The published method needs many (its own training took 500,000), and fewer with Muon.

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from setmatch.data.annotations.box_convention import BoxConvention
-from setmatch.data.audit.checks import check_annotations
+from setmatch.data.audit.checks.checks import check_annotations
 from setmatch.data.audit.fix import fix_coco
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.formats.coco.read import read_coco

@@ -18,7 +18,7 @@ from setmatch.training.logging.live.recorder import MOST_MARKS, SampleRecorder
 from setmatch.training.logging.live.samples import Samples
 from setmatch.training.logging.report_file import ReportFile
 from setmatch.training.logging.writers import Row
-from setmatch.training.schedule import Schedule
+from setmatch.training.schedule.schedule import Schedule
 
 PAGE = "live.html"
 _WRITE_EVERY_S = 5.0

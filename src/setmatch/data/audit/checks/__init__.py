@@ -1,0 +1,1 @@
+"""Checks of an audit: each returns findings."""

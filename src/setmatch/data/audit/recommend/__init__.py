@@ -1,0 +1,1 @@
+"""The training plan that an audit recommends, setting by setting."""

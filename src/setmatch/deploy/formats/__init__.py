@@ -1,0 +1,1 @@
+"""Formats of exported files: each is built, written, opened, and compared."""

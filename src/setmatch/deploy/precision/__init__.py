@@ -1,0 +1,1 @@
+"""Lower precision: smaller or faster files, measured by what they lose in AP."""

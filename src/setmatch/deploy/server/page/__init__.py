@@ -1,0 +1,1 @@
+"""The page of a server: drop an image, see its boxes."""

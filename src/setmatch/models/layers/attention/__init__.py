@@ -1,0 +1,1 @@
+"""Attention, position encodings, and sampling of feature maps."""

@@ -1,0 +1,1 @@
+"""Decoders: from queries and memory to predictions, layer by layer."""

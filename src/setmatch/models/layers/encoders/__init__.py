@@ -1,0 +1,1 @@
+"""Encoders: from the maps of a backbone to the memory of a decoder."""

@@ -1,0 +1,1 @@
+"""Heads: from the content of a query to its class, box and mask."""

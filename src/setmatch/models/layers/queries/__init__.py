@@ -1,0 +1,1 @@
+"""Object queries: learned, selected among tokens, or made from noised targets."""

@@ -1,0 +1,1 @@
+"""Downloads of weights: once, resumable, and checked."""

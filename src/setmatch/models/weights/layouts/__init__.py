@@ -1,0 +1,1 @@
+"""Layouts of checkpoints: how published code and transformers name and store weights."""

@@ -1,0 +1,1 @@
+"""The start of a run: its recipe, data, model and checkpoint."""
