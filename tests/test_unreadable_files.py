@@ -48,7 +48,7 @@ DAMAGED: dict[str, tuple[str, Callable[[Path], object], str]] = {
 @pytest.fixture(autouse=True)
 def tolerant(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Without HEIC, and for a small data set: as with one damaged file in a hundred."""
-    for room in ("images.corrupt_files", "audit.image_checks"):
+    for room in ("images.corrupt_files", "audit.checks.image_checks"):
         monkeypatch.setattr(f"setmatch.data.{room}.UNREADABLE_AT_MOST", 0.3)
     monkeypatch.setenv("SETMATCH_CACHE", str(tmp_path / "cache"))
     for name in ("pi_heif", "pillow_heif"):

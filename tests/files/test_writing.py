@@ -112,7 +112,7 @@ def test_an_unwritable_path_is_refused_in_advance(tmp_path: Path):
             refused()
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.JSON", "v1.2/a.mp4", "a.safetensors", "a.pt"])
+@pytest.mark.parametrize("name", ["a.csv", "a.JSON", "v1.2/a.mp4", "a.jpg", "a.html"])
 def test_a_folder_is_not_called_like_a_file(tmp_path: Path, name: str):
     """Who names a.csv expects a file. A folder of that name that is there stays usable."""
     suffix = Path(name).suffix
@@ -122,7 +122,9 @@ def test_a_folder_is_not_called_like_a_file(tmp_path: Path, name: str):
     require_folder(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ["v1.2", "run.", ".hidden", "2026.11.30", "answers.parquet"])
+@pytest.mark.parametrize(
+    "name", ["v1.2", "run.", ".hidden", "2026.11.30", "answers.parquet", "best.onnx"]
+)
 def test_a_folder_may_have_a_dot_in_its_name(tmp_path: Path, name: str):
     require_folder(tmp_path / name)
 

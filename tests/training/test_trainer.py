@@ -160,7 +160,7 @@ def test_a_run_of_skipped_steps_stops_with_advice(tmp_path):
 def test_a_run_folder_that_cannot_be_written_is_refused_before_training(data, tmp_path):
     """A file instead of a folder, and a read-only parent folder."""
     (tmp_path / "file").write_text("x")
-    with pytest.raises(ConfigError, match="is a file"):
+    with pytest.raises(ConfigError, match="is not a folder; name a folder"):
         run_tiny(data, tmp_path / "file")
     with pytest.raises(ConfigError, match="/proc/run: cannot be written"):
         run_tiny(data, "/proc/run")

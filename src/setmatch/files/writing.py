@@ -21,31 +21,9 @@ _REMOVED = ".removed-"
 _SPECIAL = "is a device, pipe or socket, no file"
 
 
-# Of files that a name without a file asks for; folders have other dots in their names.
-_FILES = frozenset(
-    [
-        ".csv",
-        ".json",
-        ".jsonl",
-        ".txt",
-        ".xml",
-        ".yaml",
-        ".html",
-        ".pdf",
-        ".zip",
-        ".jpg",
-        ".jpeg",
-        ".png",
-        ".gif",
-        ".mp4",
-        ".avi",
-        ".mov",
-        ".mkv",
-        ".onnx",
-        ".pt",
-        ".pth",
-        ".safetensors",
-    ]
+# Of what a command shows or counts; folders have other dots in their names, such as a model's.
+_RESULTS = frozenset(
+    ".csv .json .jsonl .txt .html .pdf .jpg .jpeg .png .gif .mp4 .avi .mov .mkv".split()
 )
 
 
@@ -74,7 +52,7 @@ def require_folder(path: str | Path) -> None:
     _require_name(path)
     if path.exists() and not path.is_dir():
         raise ConfigError(f"{path}: is not a folder; name a folder")
-    if path.suffix.lower() in _FILES and not path.exists():
+    if path.suffix.lower() in _RESULTS and not path.exists():
         raise ConfigError(
             f"{path}: a folder is written, of several files; name one without {path.suffix}"
         )

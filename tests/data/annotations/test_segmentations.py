@@ -37,7 +37,7 @@ def test_a_file_without_segmentations_has_none(tmp_path: Path):
         ([TRIANGLE[:5]], "three whole points"),
         ([[1, 2, 3, 4]], "three whole points"),
         ([[]], "three whole points"),
-        (TRIANGLE, "neither polygons nor run lengths"),
+        (TRIANGLE[:5], "neither polygons nor run lengths"),
         ([["a"] * 6], "neither"),
         ("polygon", "neither"),
         (7, "neither"),
