@@ -20,6 +20,7 @@ EXCHANGED = (
 )
 
 
+@pytest.mark.thorough
 def test_every_arm_is_a_valid_recipe(benchmarks, tmp_path):
     from exchanged import register
     from ingredients import STUDIES

@@ -146,6 +146,7 @@ class Apart(Distributed):
         return work()
 
 
+@pytest.mark.thorough
 def test_processes_divide_the_runs(data, tmp_path, monkeypatch):
     """Each of two trains every other run. The last to finish writes the complete table."""
     per_rank = []

@@ -3,6 +3,7 @@
 import ast
 import graphlib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -59,28 +60,31 @@ def may_import(importer: str, imported: str) -> bool:
     return there < here
 
 
-def running(node: ast.AST) -> Iterator[ast.AST]:
-    """Every node but those that only a type checker reads."""
-    yield node
+def statements(node: ast.AST) -> Iterator[ast.stmt]:
+    """Every statement but those that only a type checker reads."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING"):
-            for other in child.orelse:
-                yield from running(other)
-        else:
-            yield from running(child)
+            child = ast.Module(child.orelse, [])
+        elif isinstance(child, ast.stmt):
+            yield child
+        if not isinstance(child, ast.expr):  # in which no statement is
+            yield from statements(child)
 
 
-def imports(source: str) -> Iterator[tuple[int, str]]:
+@cache
+def imports(source: str) -> tuple[tuple[int, str], ...]:
     """(line, module) of every import, lazy ones too."""
-    for node in running(nodes_of(source)[0]):
+    found = []
+    for node in statements(nodes_of(source)[0]):
         if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
+            found += [(node.lineno, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = "." * node.level + (node.module or "")
             for alias in node.names:
                 inner = f"{base}.{alias.name}"
                 deeper = inner in SOURCES or base == "torch"
-                yield node.lineno, inner if deeper else base
+                found.append((node.lineno, inner if deeper else base))
+    return tuple(found)
 
 
 def layer_breaks(module: str, source: str) -> list[str]:

@@ -99,7 +99,7 @@ DELETED = {
         ("everything", 0),
         pytest.param("everything", 5, marks=pytest.mark.thorough),
         pytest.param("checkpoints", 7, marks=pytest.mark.thorough),
-        ("all but checkpoints", 4),
+        pytest.param("all but checkpoints", 4, marks=pytest.mark.thorough),
     ],
 )
 def test_what_is_deleted_in_mid_run_is_written_again(

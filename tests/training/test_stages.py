@@ -152,6 +152,7 @@ def test_weights_that_know_every_class_skip_the_box_stage(scenes, whole, tmp_pat
     assert not (tmp_path / "refused").exists()
 
 
+@pytest.mark.thorough
 def test_two_processes_train_the_same_mask_head_as_one(scenes, tmp_path):
     """The mask head runs in the criterion; its gradients are exchanged too."""
     # No dropout, which differs between processes, and a low rate: AdamW takes full steps even where

@@ -124,6 +124,7 @@ def test_the_first_evaluation_gets_at_most_a_tenth_of_the_time(val_images, is_du
     assert plan.checkpoint_due(14, before_s=9.5, after_s=10.0)
 
 
+@pytest.mark.thorough
 def test_no_step_starts_when_the_time_is_over(uninterrupted):
     """Even if an evaluation or a slow disk took the remaining time."""
     rows = log_rows(uninterrupted)

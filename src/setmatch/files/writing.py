@@ -23,7 +23,22 @@ _SPECIAL = "is a device, pipe or socket, no file"
 
 # Of what a command shows or counts; folders have other dots in their names, such as a model's.
 _RESULTS = frozenset(
-    ".csv .json .jsonl .txt .html .pdf .jpg .jpeg .png .gif .mp4 .avi .mov .mkv".split()
+    [
+        ".csv",
+        ".json",
+        ".jsonl",
+        ".txt",
+        ".html",
+        ".pdf",
+        ".jpg",
+        ".jpeg",
+        ".png",
+        ".gif",
+        ".mp4",
+        ".avi",
+        ".mov",
+        ".mkv",
+    ]
 )
 
 

@@ -63,6 +63,7 @@ def test_the_recipes_of_deim_train_the_model_of_dfine(size):
     assert recipe.train == plain.train
 
 
+@pytest.mark.thorough
 def test_fine_tuning_keeps_the_classes_known_by_name_and_the_normalization(data, tmp_path):
     run = run_small(data, tmp_path / "run", RECIPE, "train.epochs=1")
     other = load(tmp_path / "run", categories=Categories((5, 6), ("new", "green")))

@@ -96,6 +96,7 @@ def test_muon_needs_fewer_steps():
     assert "some hundreds" in warning.sentence
 
 
+@pytest.mark.thorough
 def test_a_time_based_run_estimates_its_steps_from_its_pace(data, tmp_path, monkeypatch):
     monkeypatch.setattr(start_run, "Clock", FixedStepClock)
     run = run_quick(data, tmp_path / "run", "train.minutes=0.03")
@@ -142,6 +143,7 @@ def test_unstable_matching_is_detected(flips, is_unstable):
     assert all("70%, 80%, 70% of the objects" in warning.sentence for warning in found)
 
 
+@pytest.mark.thorough
 def test_the_flip_rate_is_logged_from_the_second_evaluation_on(data, tmp_path):
     """A high learning rate makes it large."""
     run = run_quick(
