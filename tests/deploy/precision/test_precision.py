@@ -19,7 +19,8 @@ from setmatch.deploy.formats.base import ExportFormat
 from setmatch.deploy.formats.onnx import ONNX, OnnxGraph
 from setmatch.deploy.formats.openvino import OPENVINO
 from setmatch.deploy.precision.precision import Lower, LowerPrecision, Precision, PrecisionLoss
-from setmatch.errors import ConfigError, DataError, ExtraMissingError
+from setmatch.deploy.precision.training_images import training_images
+from setmatch.errors import ConfigError, DataError, ExtraMissingError, VerificationError
 from setmatch.inference.engines.onnxruntime import OnnxRuntimeEngine
 from setmatch.inference.engines.openvino_session import read_model
 from setmatch.models.detector import Detector
@@ -187,6 +188,50 @@ def test_what_cannot_be_measured_is_refused_at_once(
     with pytest.raises(error, match=message):
         export(scenes_n, **{"path": "a.onnx", **arguments})
     assert list(tmp_path.iterdir()) == []
+
+
+def damaged(folder: Path, split: str, left: int) -> None:
+    """Damage all images of a split but the last ones."""
+    names = [each["file_name"] for each in coco_of(folder, split)["images"]]
+    for name in names[: len(names) - left]:
+        (path,) = folder.rglob(Path(name).name)
+        path.write_bytes(b"damaged")
+
+
+def coco_of(folder: Path, split: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / f"annotations/{split}.json").read_text())
+    return found
+
+
+@pytest.mark.parametrize("left", [1, 3, 4])
+def test_other_images_calibrate_for_unreadable_ones(data: Path, tmp_path: Path, left: int):
+    shutil.copytree(data, tmp_path / "data")
+    damaged(tmp_path / "data", "train", left)
+    dataset = open_dataset(tmp_path / "data", "train")
+    assert len(list(training_images(dataset))) == left
+
+
+def test_int8_without_a_readable_training_image_is_refused_at_once(
+    scenes_n: Detector, data: Path, tmp_path: Path
+):
+    shutil.copytree(data, tmp_path / "data")
+    damaged(tmp_path / "data", "train", 0)
+    with pytest.raises(DataError, match="none of its images can be read to calibrate on; the fi"):
+        export(scenes_n, tmp_path / "a.onnx", precision="int8", data=tmp_path / "data")
+    assert [each.name for each in tmp_path.iterdir()] == ["data"]
+
+
+def test_a_model_without_ap_has_none_to_lose(scenes_onnx: Path, data: Path, tmp_path: Path):
+    """Here all objects are where it detects none: nothing would be measured."""
+    shutil.copytree(data, tmp_path / "data")
+    tree = coco_of(tmp_path / "data", "val")
+    for each in tree["annotations"]:
+        each |= {"bbox": [0, 0, 3, 3], "area": 9}
+    (tmp_path / "data/annotations/val.json").write_text(json.dumps(tree))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(scenes_onnx.read_bytes())
+    with pytest.raises(VerificationError, match="half: AP is 0 in float32 already"):
+        rewritten(path, tmp_path / "data", "half", ONNX)
 
 
 def test_one_precision_is_chosen(capsys: pytest.CaptureFixture[str]):

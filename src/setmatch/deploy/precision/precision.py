@@ -7,6 +7,7 @@ from typing import Literal
 
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.open import open_dataset
+from setmatch.deploy.precision.training_images import training_images
 from setmatch.errors import ConfigError, VerificationError
 from setmatch.evaluation.evaluate import evaluate
 from setmatch.evaluation.run_engine import dataset_class_indices
@@ -55,9 +56,15 @@ class LowerPrecision:
     ) -> PrecisionLoss:
         """Rewrite a file, and measure it before and after.
 
-        Raises VerificationError if it loses more than `tolerance` points of AP.
+        Raises VerificationError if it loses more than `tolerance` points of AP, or has none to
+        lose.
         """
         before = 100 * evaluate(open_file(path), self.validation, workers=0).AP
+        if not before:
+            raise VerificationError(
+                f"{self.name}: AP is 0 in float32 already, on {self.validation.source}, so that no "
+                "loss can be measured; name data whose objects the model detects"
+            )
         lower.rewrite(path, self.training)
         after = 100 * evaluate(open_file(path), self.validation, workers=0).AP
         loss = PrecisionLoss(before, after)
@@ -104,4 +111,6 @@ def lower_precision(
     training, validation = (open_dataset(data, split) for split in ("train", "val"))
     dataset_class_indices(categories, validation)
     require_objects(validation)
+    if precision == "int8":
+        next(training_images(training))  # now, since an export takes minutes
     return LowerPrecision(precision, training, validation, tolerance)
