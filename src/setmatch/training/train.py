@@ -5,8 +5,7 @@ best weights by validation PQ or AP, RUN/log.jsonl and RUN/log.csv the log, RUN/
 watch the run.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from setmatch.data.batches.loader import require_uncombined
 from setmatch.data.batches.sampler import grad_accum_steps
 from setmatch.data.own_folder import require_own_folder
 from setmatch.distributed import init_distributed
-from setmatch.errors import ConfigError, TrainingError
+from setmatch.errors import ConfigError
 from setmatch.losses.base import Loss
 from setmatch.models.detector import Detector
 from setmatch.models.weights.terms import accepting
@@ -26,6 +25,7 @@ from setmatch.training.checkpoints.best import Run
 from setmatch.training.checkpoints.checkpoint import Checkpoint
 from setmatch.training.machine.cpu_threads import keep_num_threads
 from setmatch.training.machine.freed_memory import keep_freed_memory
+from setmatch.training.machine.lost_workers import explain_lost_workers
 from setmatch.training.machine.micro_batch import explain_oom, micro_batch_size, resolve_micro_batch
 from setmatch.training.run_folder import locked_run, tidy
 from setmatch.training.signals import stop_requests
@@ -212,21 +212,3 @@ def train(
             weights = boxes_run(run)
         train_stage(run, chosen, weights, checkpoint)
     return Run(run, own)
-
-
-@contextmanager
-def explain_lost_workers(*signs: type[Exception]) -> Iterator[None]:
-    """Turn the death of a data-loading process into a TrainingError with advice.
-
-    Errors of the types `signs` mean it, too.
-    """
-    caught: tuple[type[Exception], ...] = (RuntimeError, *signs)
-    try:
-        yield
-    except caught as error:
-        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
-            raise
-        raise TrainingError(
-            f"a data-loading process died ({' '.join(str(error).split())}), often because memory "
-            "ran out; set data.workers lower and continue with --resume"
-        ) from error
