@@ -28,8 +28,8 @@ def serve(data: Path, threads: int) -> None:
     from setmatch.distributed import init_distributed
     from setmatch.losses.normalizer import LossNormalizer
     from setmatch.training.optim.optimizer import set_learning_rates
+    from setmatch.training.schedule.length import with_length
     from setmatch.training.schedule.schedule import make_schedule
-    from setmatch.training.stages import with_length
     from setmatch.training.start.resolve_recipe import choose_recipe
     from setmatch.training.start.setup import build_setup, build_train_step
     from setmatch.training.start.start_run import open_batches

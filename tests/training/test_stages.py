@@ -26,7 +26,7 @@ from setmatch.errors import ConfigError, DataError, WeightsError
 from setmatch.models.registry import BOX_PRESETS, MODELS
 from setmatch.training.checkpoints.checkpoint import latest_valid
 from setmatch.training.optim.freeze import train_mode
-from setmatch.training.stages import with_length
+from setmatch.training.schedule.length import with_length
 from setmatch.training.train import train
 from thorough import usually
 

@@ -29,7 +29,7 @@ from setmatch.models.registry import find_preset
 from setmatch.ops.boxes import cxcywh_to_xyxy
 from setmatch.training.checkpoints.checkpoint import has_checkpoints, latest_valid
 from setmatch.training.logging.curves.history import read_history
-from setmatch.training.stages import with_length
+from setmatch.training.schedule.length import with_length
 from setmatch.training.start.resolve_recipe import choose_recipe
 from setmatch.visualize.boxes import draw
 from setmatch.visualize.segments import draw_segments

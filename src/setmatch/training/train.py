@@ -27,17 +27,16 @@ from setmatch.training.machine.cpu_threads import keep_num_threads
 from setmatch.training.machine.freed_memory import keep_freed_memory
 from setmatch.training.machine.lost_workers import explain_lost_workers
 from setmatch.training.machine.micro_batch import explain_oom, micro_batch_size, resolve_micro_batch
+from setmatch.training.optim.freeze import with_frozen
 from setmatch.training.run_folder import locked_run, tidy
+from setmatch.training.schedule.length import resolve_length, with_length
 from setmatch.training.signals import stop_requests
 from setmatch.training.stages import (
     box_stage_recipe,
     boxes_run,
     joint_recipe,
     needs_boxes,
-    resolve_length,
     single_stage_recipe,
-    with_frozen,
-    with_length,
 )
 from setmatch.training.start.own_model import (
     CriterionFactory,

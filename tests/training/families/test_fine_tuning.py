@@ -18,7 +18,7 @@ from setmatch.models.dfine.transformers_checkpoint import PUBLISHED
 from setmatch.models.load import convert_weights, load, save
 from setmatch.models.registry import build
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
-from setmatch.training.stages import resolve_length
+from setmatch.training.schedule.length import resolve_length
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from setmatch.config import TrainSettings
+from setmatch.config import Recipe, TrainSettings
 from setmatch.errors import ConfigError
 from setmatch.models.detector import Detector
 
@@ -14,6 +14,24 @@ PARTS = {
     "none": (),
 }
 FEWER = {"stem": "none", "backbone": "none", "encoder": "backbone"}  # what freezes one part less
+
+
+def with_frozen(recipe: Recipe, freeze: str | None) -> Recipe:
+    """Return the recipe with this part frozen in all stages, if one is named.
+
+    Raises ConfigError for a part that cannot be frozen.
+    """
+    if freeze is None:
+        return recipe
+    stages: dict[str, TrainSettings | None] = {"train": recipe.train, "box_stage": recipe.box_stage}
+    try:
+        frozen = {
+            name: each and TrainSettings.model_validate({**each.model_dump(), "freeze": freeze})
+            for name, each in stages.items()
+        }
+    except ValueError:
+        raise ConfigError(f"freeze {freeze}: choose stem, backbone, encoder or none") from None
+    return recipe.model_copy(update=frozen)
 
 
 def freeze(detector: Detector, settings: TrainSettings) -> None:
