@@ -81,7 +81,8 @@ def test_every_plan_is_a_valid_recipe(
     assert plan.num_queries >= objects
     assert plan.steps == make_schedule(images, settings).steps
     assert plan.hours is None
-    assert len(plan.reasons) == 5 + (plan.recipe.data.tiles is not None)
+    data = plan.recipe.data
+    assert len(plan.reasons) == 5 + (data.tiles is not None) + (data.augment == "flip")
 
 
 @pytest.mark.parametrize(("objects", "queries"), [(5, 100), (100, 100), (101, 160), (2000, 900)])
@@ -142,6 +143,15 @@ def test_the_small_model_keeps_its_own_recipe():
     assert plan.recipe.train.muon_lr == own.train.muon_lr > 0
     assert plan.num_queries == 30
     assert 1000 <= plan.steps < 1100
+
+
+@pytest.mark.parametrize("has_gpu", [False, True])
+@pytest.mark.parametrize("images", [20, 500, 1000, 1200, 5000, 200_000])
+def test_the_augmentation_of_a_plan_begins_before_its_end(images: int, has_gpu: bool):
+    plan = plan_for(has_gpu, images=images, objects=1)
+    data, epochs = plan.recipe.data, plan.recipe.train.num_epochs
+    assert data.strong_augment_from_epoch < epochs
+    assert (data.augment == "flip") == any("only flipped" in each for each in plan.reasons)
 
 
 def test_for_panoptic_data_a_model_with_masks_is_recommended(tmp_path: Path):

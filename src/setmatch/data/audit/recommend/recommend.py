@@ -138,10 +138,11 @@ def recommend(training: DetectionDataset, has_gpu: bool) -> TrainingPlan:
         "train.evaluate_every": epochs_per_evaluation(epochs),
         "data.tiles": tiles or "null",
     }
-    recipe = load_recipe(
-        "finetune" if has_gpu else _matching_preset(SMALL, training),  # has a recipe of its name
-        [f"{key}={value}" for key, value in settings.items()],
-    )
+    base = "finetune" if has_gpu else _matching_preset(SMALL, training)  # has a recipe of its name
+    flipped_only = load_recipe(base).data.strong_augment_from_epoch >= epochs
+    if flipped_only:  # the augmentation of the recipe would begin after the end
+        settings |= {"data.augment": "flip", "data.strong_augment_from_epoch": 0}
+    recipe = load_recipe(base, [f"{key}={value}" for key, value in settings.items()])
     views = "images" if tile is None else "images and tiles"
     if tile is not None:
         fraction = specks(training, preprocessing).mean()
@@ -158,6 +159,10 @@ def recommend(training: DetectionDataset, has_gpu: bool) -> TrainingPlan:
         f"{epochs} epochs with batch size {batch}: {plan.steps:,} steps; {steps:,} are usual{few}",
         f"learning rate {recipe.train.lr:g}: that of the recipe it is based on",
     ]
+    if flipped_only:
+        reasons.append(
+            f"images are only flipped: {epochs} epochs show each image too rarely for more"
+        )
     return replace(plan, reasons=tuple(reasons))
 
 
