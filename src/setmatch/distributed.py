@@ -19,7 +19,7 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
-from setmatch.errors import ConfigError, SetmatchError, TrainingError
+from setmatch.errors import ConfigError, SetmatchError, TrainingError, counted
 
 T = TypeVar("T")
 
@@ -253,6 +253,6 @@ def _device(name: str, local_rank: int) -> torch.device:
         return device
     index = local_rank if device.index is None else device.index
     if index >= count:
-        found = f"only {count} GPU(s) found, from cuda:0 on" if count else "no GPU found"
+        found = f"only {counted(count, 'GPU')} found, from cuda:0 on" if count else "no GPU found"
         raise ConfigError(f"device {name}: {found}; use --device cpu, or fewer processes")
     return torch.device("cuda", index)

@@ -65,6 +65,13 @@ def diverged(what: str) -> WeightsError:
     )
 
 
+def counted(count: float, noun: str) -> str:
+    """Return a number of things as a message says it: "1 step", "1,008 steps", "2 processes"."""
+    number = f"{count:,}" if isinstance(count, int) else f"{count:g}"
+    plural = "es" if noun.endswith(("s", "ch")) else "s"
+    return f"{number} {noun}{plural * (count != 1)}"
+
+
 def quoted(names: Sequence[str | None], most: int = 8) -> str:
     """Return class names as a message shows them: in quotes, and how many more there are.
 

@@ -167,7 +167,7 @@ def test_a_trial_that_always_dies_is_counted_failed(search, simulate, capsys):
 
 
 FAULTS = [
-    TrainingError("out of memory with 2 image(s) at once: use smaller images"),
+    TrainingError("out of memory with 2 images at once: use smaller images"),
     torch.OutOfMemoryError("CUDA out of memory."),
     RuntimeError("shapes differ"),
     MemoryError(),

@@ -19,7 +19,7 @@ from setmatch.data.formats.base import WHOLE, SplitSource
 from setmatch.data.formats.coco.find import find_panoptic
 from setmatch.data.formats.registry import format_named
 from setmatch.data.splits import SPLITS, canonical, holdout_mask, is_held_out, words_for
-from setmatch.errors import DataError
+from setmatch.errors import DataError, counted
 
 
 class NoSplitError(DataError):
@@ -159,8 +159,8 @@ def _require_fullest(
         own, chosen = _annotated_images(found.parts), _format_of(found)
         if theirs >= max(2 * own, 1):
             raise DataError(
-                f"{found.folder}: objects are in {own} image(s) as {chosen}, and in {theirs} as "
-                f"{name}: choose with --format {chosen} or --format {name}"
+                f"{found.folder}: objects are in {counted(own, 'image')} as {chosen}, and in "
+                f"{theirs} as {name}: choose with --format {chosen} or --format {name}"
             )
 
 

@@ -86,11 +86,11 @@ def doubts(load: float, scatters: Iterable[tuple[str, float]]) -> list[str]:
     found = []
     if load > MOST_LOAD:
         found.append(
-            f"the machine was busy before: {load:.1f} processes computed on average; end "
+            f"the machine was already busy: {load:.1f} processes were running on average; end "
             "them, and measure again"
         )
     found += [
-        f"{name}: half of the rounds are {scatter:.0%} apart: something else computed, too"
+        f"{name}: half of the rounds are {scatter:.0%} apart: something else was running"
         for name, scatter in scatters
         if scatter > MOST_SCATTER
     ]

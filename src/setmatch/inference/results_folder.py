@@ -188,7 +188,9 @@ def _write_results(
         end = error
     if not rows:
         raise end or DataError(
-            f"none of the {len(paths)} images could be read; the first: {failed[min(failed)]}"
+            f"{failed[min(failed)]}"
+            if len(paths) == 1
+            else f"none of the {len(paths)} images could be read; the first: {failed[min(failed)]}"
         )
     table = [row for number in sorted(rows) for row in rows[number]]
     with uninterrupted():

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from setmatch.argument_types import checked
-from setmatch.errors import ConfigError
+from setmatch.errors import ConfigError, counted
 from setmatch.evaluation.results import Report
 from setmatch.files.reading import read_text
 from setmatch.files.writing import atomic_folder, require_folder
@@ -186,7 +186,7 @@ def _upload(folder: Path, name: str, private: bool, replace: bool) -> Pushed:
     if there and not replace:
         shown = ", ".join(there[:5]) + (f" and {len(there) - 5} more" if len(there) > 5 else "")
         raise ConfigError(
-            f"{name}: has {len(there)} file(s) ({shown}); name another, or replace them "
+            f"{name}: has {counted(len(there), 'file')} ({shown}); name another, or replace them "
             "(--replace), which the hub keeps in its history (nothing was uploaded)"
         )
     files = _names(folder)

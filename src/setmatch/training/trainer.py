@@ -15,7 +15,7 @@ from setmatch.data.audit.preflight import (
 from setmatch.data.batches.loader import AugmentationStats, Minibatch, TrainingBatches
 from setmatch.data.batches.sampler import grad_accum_steps
 from setmatch.distributed import Distributed
-from setmatch.errors import DataError
+from setmatch.errors import DataError, counted
 from setmatch.evaluation.evaluate import evaluate
 from setmatch.files.folder_lock import FolderLock
 from setmatch.losses.normalizer import LossNormalizer
@@ -203,9 +203,11 @@ class Trainer:
             self.logger.say(f"stopped early: {self.early_end}")
         self.logger.end("stopped early" if is_early else "done")
         if step == self.first_step:
-            self.logger.say(f"nothing left to train: {self.folder} had ended after {step} steps")
+            self.logger.say(
+                f"nothing left to train: {self.folder} had ended after {counted(step, 'step')}"
+            )
         else:
-            self.logger.say(f"done: {step} steps; the run is in {self.folder}")
+            self.logger.say(f"done: {counted(step, 'step')}; the run is in {self.folder}")
 
     def exchange(self, window: Sequence[Minibatch], step: int) -> LossNormalizer:
         """Return the counts that normalize the losses of `step`, over all processes.
@@ -241,7 +243,7 @@ class Trainer:
         torch.set_num_threads(fastest)
         if fastest != before:
             self.logger.say(
-                f"using {fastest} of {self.max_threads} CPU threads, the fastest number now"
+                f"using {fastest} of {self.max_threads} CPU threads: the fastest number right now"
             )
 
     def save(self, steps: int) -> None:

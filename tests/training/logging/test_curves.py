@@ -131,7 +131,7 @@ def test_broken_lines_of_a_log_are_skipped_and_reported(runs, tmp_path, capsys):
     assert history.broken == (3, 4)
     assert list(history.rows) == [json.loads(line) for line in lines]
     assert main(["curves", str(run), "--out", str(tmp_path / "c.html")]) == 0
-    assert "2 unreadable line(s) of log.jsonl ignored: 3, 4" in capsys.readouterr().out
+    assert "2 unreadable lines of log.jsonl ignored: 3, 4" in capsys.readouterr().out
 
 
 def test_a_folder_without_curves_is_a_clear_error(tmp_path, capsys):

@@ -15,6 +15,7 @@ from tiny_runs import (
 from setmatch.config import load_recipe
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
+from setmatch.errors import counted
 from setmatch.files import process_memory
 from setmatch.structures.metadata import Preprocessing
 from setmatch.training.machine import fit_micro_batch, memory
@@ -122,9 +123,8 @@ def test_a_run_takes_what_its_memory_holds(data, tmp_path, machine, capsys, limi
     run = run_tiny(data, tmp_path / "run", *AUTO)
     assert micro_batch_of(run) == images
     assert rehearsed == tried
-    said = (
-        f"{images} image(s) at once instead of 4, because the limit is" in capsys.readouterr().err
-    )
+    at_once = f"{counted(images, 'image')} at once instead of 4, because the limit is"
+    said = at_once in capsys.readouterr().err
     assert said == (images < 4)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64
 
-from setmatch.errors import ConfigError
+from setmatch.errors import ConfigError, counted
 
 Place = tuple[int, int]  # epoch, number of the image in the data set
 
@@ -25,8 +25,8 @@ def grad_accum_steps(batch_size: int, micro_batch: int, world: int) -> int:
         fitting = max(count, 1) * micro_batch * world
         raise ConfigError(
             f"train.batch_size = {batch_size} cannot be divided into micro-batches of "
-            f"{micro_batch} for {world} process(es); set train.batch_size={fitting}, or change "
-            "train.micro_batch or the number of processes"
+            f"{micro_batch} for {counted(world, 'process')}; set "
+            f"train.batch_size={fitting}, or change train.micro_batch or the number of processes"
         )
     return count
 

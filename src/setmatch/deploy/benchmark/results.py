@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from setmatch.errors import counted
 from setmatch.evaluation.timing import Times, doubts
 from setmatch.files.writing import write_text
 
@@ -91,7 +92,10 @@ class Benchmark:
     def doubts(self) -> list[str]:
         """Return why the times cannot be trusted; empty if they can."""
         scatters = [
-            (f"{row.model}, {row.engine}, {row.threads} thread(s)", row.speed.times.scatter)
+            (
+                f"{row.model}, {row.engine}, {counted(row.threads, 'thread')}",
+                row.speed.times.scatter,
+            )
             for row in self.rows
             if row.speed is not None
         ]

@@ -17,7 +17,7 @@ from setmatch.data.images.corrupt_files import find_unreadable
 from setmatch.data.images.image_io import read_image
 from setmatch.data.open import open_dataset
 from setmatch.distributed import init_distributed, require_single_process
-from setmatch.errors import ConfigError, WeightsError
+from setmatch.errors import ConfigError, WeightsError, counted
 from setmatch.evaluation.compare.candidates import Candidate, Load, Source, find_candidates
 from setmatch.evaluation.compare.checks import check_candidates
 from setmatch.evaluation.compare.profiling import Cost, measure_costs
@@ -120,7 +120,7 @@ class Comparison:
 
         A missing number is "–". A table without any number is left out.
         """
-        per_second = "images/s" if self.batch_size == 1 else f"images/s by {self.batch_size}"
+        per_second = "images/s" if self.batch_size == 1 else f"images/s, batch {self.batch_size}"
         costs = ("params", "GMACs", "latency", per_second, "speed", "memory")
         tables: list[Grid] = []
         if any(row.cost for row in self.rows):
@@ -287,7 +287,7 @@ def _timed_on(dataset: DetectionDataset | None, device: torch.device | str) -> s
     images = "noise" if dataset is None else f"{min(TIMED_IMAGES, len(dataset))} of the images"
     if torch.device(device).type == "cuda":
         return f"{images}, {torch.cuda.get_device_name(device)}"
-    return f"{images}, {processor_name()}, {torch.get_num_threads()} thread(s)"
+    return f"{images}, {processor_name()}, {counted(torch.get_num_threads(), 'thread')}"
 
 
 def processor_name() -> str:

@@ -15,6 +15,7 @@ import torch
 from setmatch.data.audit.statistics import resize_scales
 from setmatch.data.batches.loader import Minibatch
 from setmatch.data.dataset import DetectionDataset
+from setmatch.errors import counted
 from setmatch.files import process_memory
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Preprocessing
@@ -95,7 +96,7 @@ def with_fitting_micro_batch(
     if images == rule or limit is None:
         return resolved, None
     return resolved, (
-        f"memory: {images} image(s) at once instead of {rule}, because the limit is "
+        f"memory: {counted(images, 'image')} at once instead of {rule}, because the limit is "
         f"{limit / 1e9:.1f} GB (train.micro_batch)"
     )
 

@@ -7,7 +7,7 @@ import torch
 
 from setmatch.config import Recipe, TrainSettings
 from setmatch.distributed import Distributed
-from setmatch.errors import TrainingError
+from setmatch.errors import TrainingError, counted
 from setmatch.structures.batch import Batch
 
 # Fewer than 4 images are too few for batch norms; more than 8 were not measured.
@@ -65,8 +65,8 @@ def explain_oom(images: int) -> Iterator[None]:
         half = _largest_divisor(images, images // 2)
         fewer = f"set train.micro_batch={half}, or " if images > 1 else ""
         raise TrainingError(
-            f"out of memory with {images} image(s) at once: {fewer}{smaller}; if there is a "
-            "checkpoint, continue from it with --resume --allow-changes"
+            f"out of memory with {counted(images, 'image')} at once: {fewer}{smaller}; if "
+            "there is a checkpoint, continue from it with --resume --allow-changes"
         ) from error
 
 

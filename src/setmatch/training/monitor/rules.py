@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import mean, median
 
+from setmatch.errors import counted
 from setmatch.training.logging.writers import Row, Value
 from setmatch.training.schedule.schedule import CLOCK_WARMUP, Schedule
 
@@ -202,8 +203,8 @@ def too_few_steps(run: RunHistory) -> str | None:
     length = "train.minutes" if by_clock else "train.epochs"
     epochs = steps * settings.batch_size / context.schedule.images
     evidence = (
-        f"too few steps: {'about ' * by_clock}{steps:.0f} steps of {settings.batch_size} images; "
-        f"every image is seen {epochs:.1f} times"
+        f"too few steps: {'about ' * by_clock}{counted(round(steps), 'step')} of "
+        f"{settings.batch_size} images; every image is seen {epochs:.1f} times"
     )
     if by_clock and steps * CLOCK_WARMUP < 1:
         evidence += "; the warm-up, a fiftieth of the time, is shorter than one step"

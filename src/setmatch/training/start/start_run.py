@@ -8,7 +8,7 @@ import numpy as np
 from setmatch.data.batches.loader import TrainingBatches, training_batches
 from setmatch.data.batches.sampler import grad_accum_steps
 from setmatch.distributed import Distributed
-from setmatch.errors import quoted
+from setmatch.errors import counted, quoted
 from setmatch.files.folder_lock import FolderLock
 from setmatch.ops.image_size import tile_side_px
 from setmatch.training.callbacks import Callback, StartedRun
@@ -152,7 +152,7 @@ def introduction(setup: TrainingSetup, schedule: Schedule, train_step: TrainStep
         f"model: {detector.card.preset}, {detector.num_queries} queries, {parameters:,} trainable "
         f"parameters; initialized from {setup.initialized_from}",
         f"schedule: {_length(schedule)} of {settings.batch_size} images "
-        f"({world} process(es) x {micro_batches} micro-batch(es) of {images})",
+        f"({counted(world, 'process')} x {counted(micro_batches, 'micro-batch')} of {images})",
         f"device: {train_step.distributed.device}, {precision}",
         *training.notes,
     ]
@@ -186,5 +186,5 @@ def run_context(setup: TrainingSetup, schedule: Schedule) -> RunContext:
 
 def _length(schedule: Schedule) -> str:
     if schedule.by_clock:
-        return f"{schedule.settings.minutes:g} minutes of steps"
-    return f"{schedule.settings.num_epochs} epochs, {schedule.steps} steps"
+        return f"{counted(schedule.settings.minutes, 'minute')} of steps"
+    return f"{counted(schedule.settings.num_epochs, 'epoch')}, {counted(schedule.steps, 'step')}"

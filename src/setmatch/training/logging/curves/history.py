@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from setmatch.errors import ConfigError
+from setmatch.errors import ConfigError, counted
 from setmatch.html.tables import percent
 from setmatch.training.logging.writers import LOG, Row, read_log
 
@@ -59,7 +59,7 @@ class History:
     def summary(self) -> str:
         """Return a sentence on steps, loss and metrics of the run."""
         losses = self.points("train", "loss")
-        parts = [f"{self.name}: {self.steps:,} steps"]
+        parts = [f"{self.name}: {counted(self.steps, 'step')}"]
         if losses:
             parts.append(f"loss {losses[0][1]:.3g} to {losses[-1][1]:.3g}")
         measures = self.measures()
@@ -72,7 +72,9 @@ class History:
             parts.append("not evaluated yet")
         if self.broken:
             lines = ", ".join(map(str, self.broken[:5])) + ", …" * (len(self.broken) > 5)
-            parts.append(f"{len(self.broken)} unreadable line(s) of {LOG} ignored: {lines}")
+            parts.append(
+                f"{counted(len(self.broken), 'unreadable line')} of {LOG} ignored: {lines}"
+            )
         return "; ".join(parts)
 
 
