@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -286,3 +287,82 @@ def test_a_name_that_no_file_can_have_is_refused_in_one_line(
         require(tmp_path / name)
     assert len(str(raised.value)) < 400
     assert str(raised.value).isprintable()
+
+
+class Others:
+    """Another process that puts its folder at a path whenever this one has moved the old away."""
+
+    def __init__(self, path: Path, times: int) -> None:
+        self.path, self.times = path, times
+        self.rename = Path.rename
+
+    def __call__(self, source: Path, target: Path) -> Path:
+        if target == self.path and self.times:
+            self.times -= 1
+            self.path.mkdir(exist_ok=True)
+            (self.path / "theirs").touch()
+        return self.rename(source, target)
+
+
+@pytest.mark.parametrize("there_before", [False, True])
+@pytest.mark.parametrize("times", [1, 2, 5])
+def test_of_two_processes_that_replace_a_folder_the_last_one_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there_before: bool, times: int
+):
+    path = tmp_path / "site"
+    if there_before:
+        path.mkdir()
+        (path / "old").touch()
+    others = Others(path, times)
+    monkeypatch.setattr(Path, "rename", lambda source, target: others(source, target))
+    with atomic_folder(path, replace=True) as temporary:
+        (temporary / "ours").touch()
+    assert [str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*")] == [
+        "site",
+        "site/ours",
+    ]
+    assert not others.times
+
+
+def test_a_folder_that_others_always_replace_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = tmp_path / "site"
+    others = Others(path, 10**6)
+    monkeypatch.setattr(Path, "rename", lambda source, target: others(source, target))
+    with (
+        pytest.raises(OSError, match="not empty") as raised,
+        atomic_folder(path, replace=True) as temporary,
+    ):
+        (temporary / "ours").touch()
+    assert raised.value.filename == str(path)
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+WRITERS = {
+    "file": lambda path: atomic_file(path),
+    "files": lambda path: atomic_files(path, path.with_suffix(".bin")),
+    "folder": lambda path: atomic_folder(path),
+    "replaced folder": lambda path: atomic_folder(path, replace=True, durable=True),
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS.values(), ids=WRITERS)
+@pytest.mark.parametrize("inside", [False, True])
+def test_the_error_of_a_full_disk_names_what_was_to_be_written(
+    tmp_path: Path, writer: Callable[[Path], Any], inside: bool
+):
+    path = tmp_path / "out.xml"
+    with pytest.raises(OSError, match="No space left") as raised, writer(path) as temporary:
+        raise OSError(*FULL.args, str(temporary)) if inside else FULL
+    assert raised.value.filename == str(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("writer", WRITERS.values(), ids=WRITERS)
+def test_other_errors_keep_their_words(tmp_path: Path, writer: Callable[[Path], Any]):
+    with pytest.raises(OSError, match=r"^not an image$"), writer(tmp_path / "out.xml"):
+        raise OSError("not an image")
+    elsewhere = OSError(errno.ENOENT, "No such file", "elsewhere")
+    with pytest.raises(OSError, match="elsewhere"), writer(tmp_path / "out.xml"):
+        raise elsewhere

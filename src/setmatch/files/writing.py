@@ -18,6 +18,7 @@ _TEMPORARY = ".writing-"
 _REPLACED = ".replaced-"
 _LONGEST_SUFFIX = 16  # bytes
 _REMOVED = ".removed-"
+_TRIES = 20  # to replace a folder that others replace at the same time
 _SPECIAL = "is a device, pipe or socket, no file"
 
 
@@ -133,10 +134,7 @@ def atomic_file(path: Path, durable: bool = True, aside: Path | None = None) -> 
             _flush(temporary)
         temporary.replace(path)
     except OSError as error:
-        # A full disk names no file at all.
-        if error.filename not in (None, str(temporary)):
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        raise _of_place(error, path, temporary) from error
     finally:
         # What failed is worth more than that the clean-up fails as well.
         with uninterrupted(), suppress(OSError):
@@ -190,6 +188,8 @@ def atomic_folder(path: Path, *, replace: bool = False, durable: bool = False) -
                 temporary.rename(path)
         if durable:
             _flush(path.parent)
+    except OSError as error:
+        raise _of_place(error, path, temporary) from error
     finally:
         with uninterrupted():
             shutil.rmtree(temporary, ignore_errors=True)
@@ -217,9 +217,7 @@ def atomic_files(path: Path, *others: Path) -> Iterator[Path]:
             for each in (*others, path):
                 (folder / each.name).replace(each)
     except OSError as error:
-        if error.filename is not None and not str(error.filename).startswith(str(folder)):
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        raise _of_place(error, path, folder) from error
     finally:
         with uninterrupted():
             shutil.rmtree(folder, ignore_errors=True)
@@ -272,13 +270,32 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f"{_TEMPORARY}{os.getpid()}-{digest}{suffix}")
 
 
+def _of_place(error: OSError, path: Path, temporary: Path) -> OSError:
+    """Return an error that names `path` in place of a temporary file, or of nothing.
+
+    A full disk names no file at all. Errors of libraries that have no number say more themselves.
+    """
+    name = error.filename
+    if error.errno is None or not (name is None or str(name).startswith(str(temporary))):
+        return error
+    return OSError(error.errno, error.strerror, str(path))
+
+
 def _replace(path: Path, temporary: Path) -> None:
     # No system call replaces a folder that has files, so the old one is renamed for a moment.
+    # Another process may do the same meanwhile; the last one's folder stays.
     replaced = path.with_name(f"{_REPLACED}{path.name}")
-    if os.path.lexists(path):
-        _delete(replaced)
-        path.rename(replaced)
-    temporary.rename(path)
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            if os.path.lexists(path):
+                _delete(replaced)
+                path.rename(replaced)
+            temporary.rename(path)
+            break
+        except OSError as error:
+            taken = error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)
+            if not (taken and tries_left and temporary.exists()):
+                raise
     _delete(replaced)
 
 
