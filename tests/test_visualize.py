@@ -10,7 +10,7 @@ from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import Categories
 from setmatch.structures.segments import Segments
 from setmatch.visualize.boxes import draw
-from setmatch.visualize.labels import font_for
+from setmatch.visualize.labels import font_for, shortened
 from setmatch.visualize.segments import draw_segments
 
 PETS = Categories((1, 2), ("cat", "an animal with a very long name indeed"))
@@ -184,3 +184,34 @@ def test_fonts_are_opened_once_whatever_the_letters():
     """Widths and letters are kept by font: a new one for each image would be kept, too."""
     for text in ("cat", "Känguru", "犬"):
         assert font_for(text, 14) is font_for(text, 14)
+
+
+NAMES = [
+    "a",
+    "",
+    "WWWiiiWWW",
+    "traffic light 0.87",
+    "名前のラベル",
+    "حافلة",
+    "e\u0301" * 9,
+    "AVAVAVTo" * 3,
+]
+
+
+@pytest.mark.parametrize("text", NAMES)
+@pytest.mark.parametrize("width", [0, 1, 9, 20, 33, 50, 77, 120, 10_000])
+def test_a_label_is_cut_no_more_than_needed(text: str, width: int):
+    font = font_for(text, 12)
+    kept = [text[:count] for count in range(1, len(text) + 1)]
+    fits = [cut for cut in kept if font.getlength(f"{cut}…") <= width]
+    expected = text if font.getlength(text) <= width else (f"{fits[-1]}…" if fits else "")
+    assert shortened(text, font, width) == expected
+
+
+def test_a_class_with_a_very_long_name_is_drawn_soon(monkeypatch: pytest.MonkeyPatch):
+    font = font_for("x", 12)
+    measured: list[str] = []
+    length = font.getlength
+    monkeypatch.setattr(font, "getlength", lambda text: measured.append(text) or length(text))
+    assert shortened("x" * 5000, font, 60).endswith("x…")
+    assert len(measured) < 20

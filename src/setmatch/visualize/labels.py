@@ -1,6 +1,7 @@
 """Labels on images: their texts, fonts and colors."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -106,9 +107,11 @@ def shortened(text: str, font: Font, width: int) -> str:
     """Return a text that is at most `width` pixels wide, cut if need be."""
     if _width(text, font) <= width:
         return text
-    while text and font.getlength(f"{text}…") > width:
-        text = text[:-1]
-    return f"{text}…" if text else ""
+    # Names may be thousands of characters long, and each width takes time with the length.
+    kept = bisect_right(
+        range(1, len(text) + 1), float(width), key=lambda count: font.getlength(f"{text[:count]}…")
+    )
+    return f"{text[:kept]}…" if kept else ""
 
 
 def draw_label(image: Image.Image, label: Label, color: Color, font: Font, line: int) -> None:
