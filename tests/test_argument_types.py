@@ -133,3 +133,13 @@ def test_settings_are_a_list_of_strings(overrides: Any):
     with pytest.raises(sm.SetmatchError, match="give a list of strings"):
         sm.load_recipe(None, overrides)
     assert sm.load_recipe(None, ("train.lr=1",)).train.lr == 1
+
+
+@pytest.mark.parametrize("half", ["\ud800", "cat\udce9", "\udc80\ud800"])
+@pytest.mark.parametrize("names", [("{}", "dog"), (None, "{} "), ("dog", "a{}b")])
+def test_a_name_that_no_file_can_hold_is_refused(half: str, names: tuple[str | None, str]):
+    given = tuple(None if each is None else each.format(half) for each in names)
+    with pytest.raises(sm.SetmatchError, match="half a surrogate pair") as caught:
+        sm.Categories((1, 2), given)
+    assert str(caught.value).isascii()
+    assert sm.Categories((1, 2), ("\U0001f600", "")).names == ("\U0001f600", "")

@@ -1,5 +1,6 @@
 """What a model needs beside its weights: classes, preprocessing, model card."""
 
+import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from numbers import Integral
@@ -8,6 +9,7 @@ from typing import Any
 from setmatch.errors import ConfigError, short, suggest
 
 TRAINED_ON = "trained by setmatch on "  # the beginning of a source, before the data set
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 STARTED_FROM = ", from "  # what follows the data set, before the initial weights, if any
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -19,8 +21,8 @@ class Categories:
 
     The name is None for an unused index, as in the published COCO weights. `stuff` holds the
     indices of uncountable classes, such as sky and grass; all others are things. Raises ConfigError
-    for ids that are not whole numbers or that repeat, names that are not strings, and lists of
-    unequal length.
+    for ids that are not whole numbers or that repeat, names that are no text, and lists of unequal
+    length.
     """
 
     ids: tuple[int, ...]
@@ -41,6 +43,11 @@ class Categories:
             raise ConfigError(f"Categories: ids {short(self.ids)}; each class has an id of its own")
         if not all(isinstance(each, str | None) for each in self.names):
             raise ConfigError(f"Categories: names {short(self.names)}; each is a string or None")
+        if any(_HALF_PAIR.search(each) for each in self.names if each):
+            raise ConfigError(
+                f"Categories: names {short(self.names)}; one has half a surrogate pair, which no "
+                "file can hold"
+            )
         stuff: Any = self.stuff
         are_indices = isinstance(stuff, Set | Sequence) and not isinstance(stuff, str)
         count = len(self.ids)

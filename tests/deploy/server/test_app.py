@@ -3,7 +3,9 @@
 import asyncio
 import io
 import json
+import os
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -20,7 +22,7 @@ from setmatch.inference.predict import predict
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
-from .conftest import BOX, get, image_bytes, post, with_client
+from .conftest import BOX, CalmFinder, get, image_bytes, post, with_client
 
 FORM = "multipart/form-data; boundary=x"
 
@@ -109,12 +111,41 @@ def test_an_option_that_there_is_not_is_refused(app: App, query: str, message: s
     assert response.json()["error"].startswith(message)
 
 
-def test_a_class_whose_name_has_a_comma_can_be_asked_for():
+ODD_NAMES = [
+    "b, c",
+    " red",
+    "red ",
+    "  ",
+    "\u2028",
+    "a\nb",
+    "\t",
+    "\u202eabc",
+    "\0",
+    ",",
+    "%2C",
+    "a&b",
+    "12",
+]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_class_of_any_name_can_be_asked_for(name: str):
     detector = RedFinder().eval()
-    detector.card = ModelCard("stub", {}, Categories((3, 8), ("b, c", "a")), Preprocessing(64, 128))
-    app = make_app(as_engine(detector), "commas")
-    response = post(app, image_bytes(), "/v1/detect?classes=b, c")
-    assert [each["name"] for each in response.json()["detections"]] == ["b, c"]
+    detector.card = ModelCard("stub", {}, Categories((3, 8), (name, "a")), Preprocessing(64, 128))
+    for wanted, found in ((quote(name), [name]), (quote(" a "), [])):
+        app = make_app(as_engine(detector), "names")
+        response = post(app, image_bytes(), f"/v1/detect?classes={wanted}")
+        assert [each["name"] for each in response.json()["detections"]] == found
+
+
+@pytest.mark.parametrize(
+    "name", [b"caf\xe9.onnx", b"\xff", "\ud83d.onnx".encode(errors="surrogatepass")]
+)
+def test_a_model_file_of_any_name_is_served(red_finder: Engine, name: bytes):
+    app = make_app(red_finder, os.fsdecode(name))
+    for address in ("/", "/v1/model", "/openapi.json", "/healthz", "/metrics"):
+        assert get(app, address).status_code == 200
+    assert post(app, image_bytes()).json()["model"].isascii()
 
 
 def test_an_annotated_image_has_the_box_drawn(app: App):
@@ -124,6 +155,19 @@ def test_an_annotated_image_has_the_box_drawn(app: App):
     assert drawn.size == (96, 64)
     plain = Image.open(io.BytesIO(image_bytes()))
     assert drawn.getpixel((48, 47)) != pytest.approx(plain.getpixel((48, 47)), abs=40)
+
+
+@pytest.mark.parametrize("size", [(65_500, 1), (1, 65_500), (65_501, 1), (1, 70_000)])
+def test_an_image_longer_than_a_jpeg_can_be_is_answered_as_json_alone(size: tuple[int, int]):
+    engine, content = as_engine(CalmFinder().eval()), image_bytes((0, 0, 1, 1), size)
+    answer = post(make_app(engine, "long"), content).json()
+    assert (answer["width"], answer["height"]) == size
+    response = post(make_app(engine, "long"), content, "/v1/detect?annotated=1")
+    if max(size) > 65_500:
+        assert response.status_code == 422
+        assert "a JPEG at most 65500 along a side" in response.json()["error"]
+    else:
+        assert Image.open(io.BytesIO(response.content)).size == size
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,7 @@ def make_app(
     from fastapi import FastAPI
 
     limits = limits or Limits()
+    name = name.encode("utf-8", "backslashreplace").decode()  # that of a file may be other bytes
     metrics = Metrics()
     service = DetectionService(engine, limits, metrics)
 
@@ -208,9 +209,9 @@ def _options(asked: Asked, engine: Engine) -> PredictOptions:
     """Return the options of a request; raises ConfigError for those that the model has not."""
     names = {each.name for each in classes_of(engine)}
     classes = None
-    if asked.classes is not None:  # a name may contain a comma
+    if asked.classes is not None:  # a name may contain a comma, and spaces around it
         lists = [[text] if text in names else text.split(",") for text in asked.classes]
-        classes = [text.strip() for each in lists for text in each]
+        classes = [text if text in names else text.strip() for each in lists for text in each]
     threshold = asked.threshold
     if engine.has_masks and threshold != "best":
         default = engine.default_threshold if threshold is None else threshold

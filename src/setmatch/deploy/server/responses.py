@@ -5,11 +5,13 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from setmatch.deploy.server.limits import Refusal
 from setmatch.inference.engines.base import Engine
 from setmatch.inference.pipeline import ImageResult
 from setmatch.structures.packed_masks import PackedMasks
 
 _JPEG_QUALITY = 92
+_JPEG_SIDE_PX = 65_500  # the most that encoders write
 
 
 class Mask(BaseModel):
@@ -85,7 +87,14 @@ def to_json(result: ImageResult, model: str) -> bytes:
 
 
 def to_jpeg(result: ImageResult) -> bytes:
-    """Return the image with its detections drawn on it."""
+    """Return the image with its detections drawn on it; raises Refusal for one too long."""
+    height, width = result.size_px
+    if max(height, width) > _JPEG_SIDE_PX:
+        raise Refusal(
+            422,
+            f"the image has {width}×{height} pixels (width × height), and a JPEG at most "
+            f"{_JPEG_SIDE_PX} along a side: leave out annotated",
+        )
     file = io.BytesIO()
     result.draw().save(file, "JPEG", quality=_JPEG_QUALITY)
     return file.getvalue()
