@@ -200,6 +200,7 @@ def test_masks_are_rle_that_decodes_to_those_of_predict(paths: list[str]):
         ({"threshold": {"a": 1}}, "Predictor: threshold = "),
         ({"classes": 1.5}, "Predictor: classes = 1.5"),
         ({"batch_size": "4"}, "Predictor: batch_size = '4'"),
+        ({"batch_size": 1.5}, "Predictor: batch_size = 1.5"),
         ({"overlap": "a"}, "Predictor: overlap = 'a'"),
         ({"tiles": [3]}, "Predictor: tiles = "),
         ({"device": 5}, "Predictor: device = 5"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from setmatch.bulk.read_source import reader_threads
 from setmatch.bulk.rows import Row
 from setmatch.inference.options import PredictOptions, ScoreThreshold, Thresholds
-from setmatch.inference.tiles.views import OVERLAP, Tiles, images_at_once
+from setmatch.inference.tiles.views import OVERLAP, Tiles, images_at_once, require_overlap
 from setmatch.structures.metadata import ModelCard
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class Choices:
 
     def options_of(self, engine: Thresholds) -> PredictOptions:
         """Return the choices as numbers; raises ConfigError if one is out of range."""
+        require_overlap(self.overlap)
         at_once = images_at_once(self.tiles, self.batch_size)
         options = PredictOptions.of(engine, self.threshold, None, at_once, self.classes)
         return replace(options, with_segments=False)

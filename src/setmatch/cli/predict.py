@@ -132,11 +132,12 @@ def predict(
     from setmatch.inference.arrays.engine import open_array_engine
     from setmatch.inference.arrays.known_files import known_file
     from setmatch.inference.options import PredictOptions
-    from setmatch.inference.tiles.views import images_at_once
+    from setmatch.inference.tiles.views import images_at_once, require_overlap
     from setmatch.inference.video.frame_choice import FrameChoice
     from setmatch.inference.video.sources import split_sources
 
     choice = FrameChoice(every, fps)
+    require_overlap(overlap)
     at_once = images_at_once(tiles, batch_size)
     is_plain = device in ("auto", "cpu") and tiles is None
     file = model if engine in (None, "auto") else known_file(model, engine)

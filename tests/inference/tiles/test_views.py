@@ -1,12 +1,18 @@
 """Tiles cover an image, overlap as asked, and are no more than needed."""
 
 import itertools
+import math
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import setmatch as sm
+from fake_detectors import RedFinder
+from setmatch.cli.predict import predict as cli_predict
 from setmatch.errors import ConfigError
 from setmatch.inference.tiles.views import Tiling, View, views_of
 
@@ -50,3 +56,24 @@ def test_there_are_no_more_tiles_than_needed(size_px, side: int, overlap: float,
 def test_other_values_are_refused(side: int, overlap: float):
     with pytest.raises(ConfigError, match="tile"):
         Tiling(side, overlap)
+
+
+PIXELS = np.zeros((64, 96, 3), np.uint8)
+VERBS: dict[str, Callable[..., object]] = {
+    "predict": lambda **choices: sm.predict(RedFinder().eval(), PIXELS, **choices),
+    "predictor": lambda **choices: sm.Predictor(RedFinder().eval(), **choices)([PIXELS]),
+    "video": lambda **choices: next(sm.predict_video(RedFinder().eval(), "no.mp4", **choices)),
+    "command": lambda tiles=None, overlap=0.2: cli_predict(
+        "none", "no.png", out=Path("no"), tiles=tiles, overlap=overlap
+    ),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
+@pytest.mark.parametrize("overlap", [2, -0.1, 0.91, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("tiles", [None, 320, "auto"])
+def test_an_overlap_out_of_range_is_refused_with_and_without_tiles(
+    verb: Callable[..., object], overlap: float, tiles: int | str | None
+):
+    with pytest.raises(ConfigError, match=f"overlap = {overlap}: tiles overlap by 0 to 0.9"):
+        verb(tiles=tiles, overlap=overlap)

@@ -13,7 +13,7 @@ from setmatch.inference.engines.base import Engine
 from setmatch.inference.engines.checked import sound, sound_output
 from setmatch.inference.masks import detections_with_masks
 from setmatch.inference.tiles.merge import best, cut_by_border, merged
-from setmatch.inference.tiles.views import OVERLAP, Tiles, Tiling, View, views_of
+from setmatch.inference.tiles.views import OVERLAP, Tiles, Tiling, View, require_overlap, views_of
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.ops.image_size import evaluation_px, tile_side_px
 from setmatch.structures.batch import Batch
@@ -137,6 +137,7 @@ def with_tiles(engine: Engine, tiles: Tiles, overlap: float = OVERLAP) -> Engine
     "auto" chooses tiles as large as the images that the model takes, so that they are not resized.
     Raises ConfigError for values out of range.
     """
+    require_overlap(overlap)
     if tiles is None:
         return engine
     if isinstance(tiles, str) and tiles != "auto":

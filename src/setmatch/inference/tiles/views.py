@@ -25,8 +25,13 @@ class Tiling:
     def __post_init__(self) -> None:
         if self.side_px < LEAST_TILE_PX:
             raise ConfigError(f"tiles = {self.side_px}: a tile has at least {LEAST_TILE_PX} pixels")
-        if not 0 <= self.overlap <= MOST_OVERLAP:
-            raise ConfigError(f"overlap = {self.overlap}: tiles overlap by 0 to {MOST_OVERLAP}")
+        require_overlap(self.overlap)
+
+
+def require_overlap(overlap: float) -> None:
+    """Raise ConfigError for a share of a tile's side that is out of range, also without tiles."""
+    if not 0 <= overlap <= MOST_OVERLAP:
+        raise ConfigError(f"overlap = {overlap}: tiles overlap by 0 to {MOST_OVERLAP}")
 
 
 @dataclass(frozen=True)
