@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 
 import pytest
+import torch
 from torch import Tensor
 
 from fake_detectors import RedFinder, red_box_image
+from setmatch.deploy.verification.near_ties import FirstOfEquals
 from setmatch.deploy.verification.verify import Check, NamedImage, verify
 from setmatch.errors import VerificationError
 from setmatch.inference.engines.eager import EagerEngine
@@ -85,3 +87,53 @@ def test_a_file_that_chooses_wrongly_without_a_tie_is_refused():
     image[0, 0, 1] -= 1
     with pytest.raises(VerificationError, match="tolerances off; here"):
         verified(Choosy(False), Choosy(False, -0.5), image)
+
+
+class FirstOf(RedFinder):
+    """Moves its box as far as the first of the tokens that it chooses says.
+
+    The scores do not depend on the image, as in a model that has hardly learned.
+    """
+
+    def __init__(self, scores: Tensor, chosen: int, by_index: bool) -> None:
+        super().__init__()
+        self.scores, self.chosen, self.by_index = scores, chosen, by_index
+
+    def forward(self, batch: Batch) -> tuple[PredictionGroup, ...]:
+        (group,) = super().forward(batch)
+        if self.by_index:
+            tokens = self.scores.sort(descending=True, stable=True).indices[: self.chosen]
+        else:
+            tokens = self.scores.topk(self.chosen).indices
+        moved = float(tokens.sum()) / len(self.scores) ** 2
+        cxcywh = group.predictions.cxcywh + moved
+        return (PredictionGroup("main", Predictions(group.predictions.logits, cxcywh)),)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3, 10])
+@pytest.mark.parametrize("chosen", [1, 5, 20, 39])
+def test_a_file_that_takes_the_first_of_equal_scores_is_taken(levels: int, chosen: int):
+    scores = torch.randint(0, levels, (40,), generator=torch.Generator().manual_seed(levels)) / 1.0
+    checks = verified(FirstOf(scores, chosen, False), FirstOf(scores, chosen, True), RED)
+    assert max(each.difference.box_px for each in checks) < 1e-3
+
+
+@pytest.mark.parametrize("chosen", [1, 5, 20])
+def test_a_file_that_takes_others_than_the_best_is_refused(chosen: int):
+    scores = torch.arange(40.0)
+    with pytest.raises(VerificationError, match="tolerances off"):
+        verified(FirstOf(scores, chosen, False), FirstOf(-scores, chosen, True), RED)
+
+
+@pytest.mark.parametrize("dim", [0, 1, -1])
+@pytest.mark.parametrize("largest", [True, False])
+@pytest.mark.parametrize("levels", [2, 5, 1000])
+def test_the_first_of_equals_are_the_best_of_a_stable_sort(dim: int, largest: bool, levels: int):
+    values = torch.randint(0, levels, (30, 50), generator=torch.Generator().manual_seed(0))
+    with FirstOfEquals():
+        best, indices = values.topk(7, dim, largest)
+        last = values.topk(7).values
+    order = values.sort(dim=dim, descending=largest, stable=True)
+    assert best.equal(order.values.narrow(dim, 0, 7))
+    assert indices.equal(order.indices.narrow(dim, 0, 7))
+    assert last.equal(values.topk(7).values)
