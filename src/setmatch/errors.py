@@ -42,14 +42,24 @@ class ExtraMissingError(SetmatchError):
     """An optional library that is not installed. The message names the extra to install."""
 
 
+_SHORTEST_BEGINNING, _MOST_NAMES = 4, 5  # letters of a beginning; names that advice lists
+
+
 def suggest(
     name: str, known: Collection[str], otherwise: str | None = None, prefix: str = ""
 ) -> str:
     """Return advice for an unknown name: "did you mean X?" for the most similar known name.
 
-    `prefix` is written before that name. If none is similar, return `otherwise`, or the list of
-    all known names.
+    Where it is the beginning of known names, these are the similar ones. `prefix` is written
+    before them. If none is similar, return `otherwise`, or the list of all known names.
     """
+    begun = [each for each in known if each.casefold().startswith(name.casefold())]
+    if begun and len(name) >= _SHORTEST_BEGINNING:
+        more = ", ..." * (len(begun) > _MOST_NAMES)
+        listed = [f"{prefix}{each}" for each in begun[:_MOST_NAMES]]
+        return (
+            f"did you mean {' or '.join(listed) if len(begun) <= 2 else ', '.join(listed)}{more}?"
+        )
     spelled = {each.casefold(): each for each in known}  # capitals alone are a small difference
     similar = difflib.get_close_matches(name.casefold(), spelled, n=1)
     if similar:

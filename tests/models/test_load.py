@@ -355,3 +355,11 @@ def test_a_folder_that_takes_no_files_is_refused(tmp_path: Path):
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(ConfigError, match="name a"):
             save(_detector("setmatch_n"), folder)
+
+
+def test_nothing_is_said_of_the_classes_of_weights_that_are_refused(caplog):
+    """Weights of another model: what became of their classes would hide the reason."""
+    card = ModelCard("detr_nano", {}, Categories((1,), ("circle",)))
+    with pytest.raises(WeightsError, match="weights of setmatch_n do not fit detr_nano"):
+        initialize(card, "scenes_n")
+    assert "class head" not in caplog.text

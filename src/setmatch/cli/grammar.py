@@ -42,6 +42,8 @@ COMMANDS = {
     "fine-tune": "train",
     "resume": "train",
     "check": "audit",
+    "info": "audit",
+    "list": "models",
     "plot": "curves",
     "convert": "convert-data",
     "upload": "push",

@@ -14,7 +14,7 @@ from setmatch.models.backbones.timm import TimmBackbone
 from setmatch.models.config import free_arguments
 from setmatch.models.detector import Detector
 from setmatch.models.family import default_shape
-from setmatch.models.load import assemble, load
+from setmatch.models.load import assemble, load_with_notes, say
 from setmatch.models.registry import STARTS, build, find_preset
 from setmatch.models.weights.backbone_start import fill_backbone
 from setmatch.models.weights.downloads.download import fetch_torchvision
@@ -64,7 +64,7 @@ def _box_preset(detector: Detector) -> str:
 
 def _from_detector(card: ModelCard, name: str, box_preset: str) -> Detector:
     queries = card.arguments.get("num_queries")
-    detector = load(
+    detector, notes = load_with_notes(
         name,
         categories=card.categories,
         num_queries=queries,
@@ -88,6 +88,7 @@ def _from_detector(card: ModelCard, name: str, box_preset: str) -> Detector:
             f"{name}: other model arguments than the recipe's: {'; '.join(differing)}; remove them "
             "from the recipe, or use random weights (--weights none)"
         )
+    say(name, notes)
     if detector.card.preset != card.preset:
         return swap_mask_head(detector, card)
     arguments = {**detector.card.arguments, **card.arguments}

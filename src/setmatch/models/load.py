@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -72,6 +72,28 @@ def load(
     "objects365"; the error says what they are.
     Raises WeightsError for weights that are missing, damaged, or do not fit.
     """
+    detector, notes = load_with_notes(
+        source, preset, categories, num_queries, preprocessing, accept_license
+    )
+    say(source, notes)
+    return detector
+
+
+def say(source: str | Path, notes: Iterable[str]) -> None:
+    """Log what loading kept, made new or assumed."""
+    for note in notes:
+        log.warning("%s: %s", source, note)
+
+
+def load_with_notes(
+    source: str | Path,
+    preset: str | None = None,
+    categories: Categories | None = None,
+    num_queries: int | None = None,
+    preprocessing: Preprocessing | None = None,
+    accept_license: str | None = None,
+) -> tuple[Detector, list[str]]:
+    """Return what `load` returns, and the notes for `say` once the model suits the caller."""
     loaded = read(source, preset, accept_license)
     fitting = fit(loaded.card, loaded.state, str(source), loaded.explanation)
     notes = [*loaded.notes, *fitting.notes]
@@ -82,8 +104,6 @@ def load(
     if num_queries is not None:
         card, state, changed = adapt_num_queries(card, state, num_queries)
         notes += changed
-    for note in notes:
-        log.warning("%s: %s", source, note)
     if card is not loaded.card:
         fitting = fit(card, state, str(source))
     detector = fitting.fill()
@@ -91,7 +111,7 @@ def load(
         own = detector.card.preprocessing
         resized = dataclasses.replace(preprocessing, mean=own.mean, std=own.std)
         detector.card = dataclasses.replace(detector.card, preprocessing=resized)
-    return detector
+    return detector, notes
 
 
 def read(
@@ -294,7 +314,8 @@ def _read_folder(folder: Path, preset: str | None = None) -> LoadedWeights:
     if problems:
         raise WeightsError(f"{folder}: no undamaged weights in this run: {problems[0]}")
     raise WeightsError(
-        f"{folder}: neither a run folder with checkpoints, nor {CARD} or {CONFIG} in it"
+        f"{folder}: neither a run folder with checkpoints, nor {CARD} or {CONFIG} in it; give a "
+        "model first, then data"
     )
 
 

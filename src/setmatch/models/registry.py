@@ -1,6 +1,7 @@
 """Every preset by name, and how a model card becomes a model."""
 
 import dataclasses
+import re
 
 import torch
 
@@ -76,8 +77,15 @@ def find_preset(name: str) -> Preset:
     if ":" in name:
         return find_factory(name)
     if name not in MODELS:
-        raise ConfigError(f"model {name}: no such model; {suggest(name, MODELS)}")
+        raise ConfigError(f"model {name}: no such model; {_advice(name)}")
     return MODELS[name]
+
+
+def _advice(name: str) -> str:
+    """Return which models an unknown name may mean: those of its family, if it has one here."""
+    family = re.split("[-_.]", name)[0].casefold()
+    own = [each for each in MODELS if each.startswith(f"{family}_")]
+    return suggest(name, own or MODELS, suggest(family, own or MODELS, "see setmatch models"))
 
 
 def layouts_of(preset: str) -> list[CheckpointLayout]:

@@ -48,3 +48,10 @@ def test_a_checkpoint_beside_another_model_is_read(is_zip: bool, tmp_path: Path)
     path.with_suffix(".xml").write_bytes(b"")
     with pytest.raises(WeightsError, match=r"no tensors|not a model|is not a tensor"):
         sm.load(path)
+
+
+@pytest.mark.parametrize("name", ["street.jpg", "STREET.JPEG", "a.png", "clip.mp4", "scan.tif"])
+def test_an_image_in_the_place_of_a_model_says_what_comes_first(name: str, tmp_path: Path):
+    (tmp_path / name).write_bytes(b"\xff\xd8\xff\xe0")
+    with pytest.raises(WeightsError, match="is no model; give the model first, then the"):
+        sm.load(tmp_path / name)

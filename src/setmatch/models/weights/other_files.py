@@ -17,14 +17,24 @@ RUNTIMES = {
     ".mnn": "MNN",
     ".rknn": "RKNN",
 }
+_IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".heic", ".avif"}
+_VIDEOS = {".mp4", ".mov", ".avi", ".mkv", ".webm"}
 _PROTOCOLS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 # By its suffix, what a part of a model has instead of it in the name of the file to give.
 _MAIN = {".bin": ".xml", ".json": ".safetensors", ".data": "", ".weight": ""}
 
 
 def refuse_other_file(path: Path) -> None:
-    """Raise WeightsError for a file beside a model, or of another runtime; say what to give."""
+    """Raise WeightsError for a file beside a model, of another runtime, or to detect in.
+
+    It says what to give instead.
+    """
     suffix = path.suffix.lower()
+    if suffix in _IMAGES | _VIDEOS:
+        what = "image" if suffix in _IMAGES else "video"
+        raise WeightsError(
+            f"{path}: this {what} is no model; give the model first, then the {what}"
+        )
     if suffix in RUNTIMES:
         raise WeightsError(
             f"{path}: a model of {RUNTIMES[suffix]}, which setmatch does not run; give the weights "

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from setmatch.errors import ConfigError, UnreachableError, WeightsError, short
+from setmatch.errors import ConfigError, UnreachableError, WeightsError, short, suggest
 from setmatch.models.weights.card import CARD, WEIGHTS
 
 log = logging.getLogger("setmatch")
@@ -102,6 +102,14 @@ def fetch_hub(repository: str, revision: str | None = None) -> Path:
         return folder if any(folder.glob("model*.safetensors")) else snapshot(*HUB_BIN)
     except _errors(HFValidationError) as error:
         reason = (unreachable or str(error)).strip() or type(error).__name__
+        here = Path(repository)
+        if here.parent.is_dir():  # rather a typo in the path of a run
+            names = [each.name for each in here.parent.iterdir() if each.is_dir()]
+            advice = suggest(here.name, names, "it has no such folder", f"{here.parent}/")
+            raise WeightsError(
+                f"{repository}: no such file or folder in {here.parent}; {advice} "
+                f"(the hub has no such repository either: {reason.splitlines()[0]})"
+            ) from None
         raise WeightsError(
             f"{repository}: no such file or folder, and the hub cannot be reached or does not have "
             f"it ({reason.splitlines()[0]}); fetch its {', '.join(HUB_FILES[:3])} elsewhere (from "
