@@ -267,8 +267,9 @@ def divided(dataset: DetectionDataset, validation: bool) -> DetectionDataset:
             )
         note = "no validation split, and too few images for one"
         return replace(dataset, notes=(*dataset.notes, note))
+    be = "is" if held_out.sum() == 1 else "are"
     note = (
-        f"no validation split: {held_out.sum()} of the {len(held_out)} training images are held "
+        f"no validation split: {held_out.sum()} of the {len(held_out)} training images {be} held "
         "out for it, chosen by a hash of their file names"
     )
     unread = tuple(file for file in dataset.unread if is_held_out(file.path) == validation)

@@ -180,6 +180,12 @@ def test_more_images_need_fewer_epochs():
     assert epochs[-1] == 12
 
 
+@pytest.mark.parametrize(("images", "said"), [(1, "1 image"), (20, "20 images")])
+def test_a_plan_for_few_images_warns_of_overfitting(images: int, said: str):
+    (length,) = (each for each in plan_for(False, images=images).reasons if "epochs" in each)
+    assert length.endswith(f"; expect overfitting with only {said}")
+
+
 def test_a_plan_gives_a_time_only_if_it_was_measured():
     plan = plan_for(True)
     assert plan.hours is None

@@ -29,6 +29,7 @@ from setmatch.data.audit.recommend.tiles import needs_tiles, specks
 from setmatch.data.audit.statistics import SMALL_PX
 from setmatch.data.batches.random_tile import SPECK_PX, tile_of
 from setmatch.data.dataset import DetectionDataset
+from setmatch.errors import counted
 from setmatch.setting_values import TileSide
 from setmatch.structures.metadata import Preprocessing
 
@@ -151,7 +152,9 @@ def recommend(training: DetectionDataset, has_gpu: bool) -> TrainingPlan:
             f"{SPECK_PX} px when the whole image is resized; evaluate and predict with --tiles auto"
         )
     plan = TrainingPlan(recipe, weights, (), len(training))
-    few = f"; {len(training)} images are few, so expect overfitting" * (epochs == MOST_EPOCHS)
+    few = f"; expect overfitting with only {counted(len(training), 'image')}" * (
+        epochs == MOST_EPOCHS
+    )
     reasons += [
         f"{queries} queries: nearly all {views} have at most {usual} objects"
         f"{' that are no specks' if tile else ''}, and some queries must be left for "
