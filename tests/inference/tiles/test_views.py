@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import setmatch as sm
 from fake_detectors import RedFinder
 from setmatch.cli.predict import predict as cli_predict
+from setmatch.deploy.server.run import serve
 from setmatch.errors import ConfigError
 from setmatch.inference.tiles.views import Tiling, View, views_of
 
@@ -63,6 +64,7 @@ VERBS: dict[str, Callable[..., object]] = {
     "predict": lambda **choices: sm.predict(RedFinder().eval(), PIXELS, **choices),
     "predictor": lambda **choices: sm.Predictor(RedFinder().eval(), **choices)([PIXELS]),
     "video": lambda **choices: next(sm.predict_video(RedFinder().eval(), "no.mp4", **choices)),
+    "serve": lambda **choices: serve("none", **choices),
     "command": lambda tiles=None, overlap=0.2: cli_predict(
         "none", "no.png", out=Path("no"), tiles=tiles, overlap=overlap
     ),

@@ -27,7 +27,7 @@ from setmatch.errors import ConfigError, SetmatchError
 from setmatch.files.reading import read_text
 from setmatch.inference.engines.eager import as_engine
 from setmatch.inference.tiles.engine import with_tiles
-from setmatch.inference.tiles.views import OVERLAP, Tiles, images_at_once
+from setmatch.inference.tiles.views import OVERLAP, Tiles, images_at_once, require_overlap
 
 if TYPE_CHECKING:
     import uvicorn
@@ -66,6 +66,7 @@ def serve(
     what `load` raises.
     """
     require_libraries()
+    require_overlap(overlap)  # before an engine is written, which takes minutes
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of malformed forms
     limits = limits or Limits(
         max_pixels=chosen_pixel_limit() or Limits.max_pixels,
