@@ -143,7 +143,7 @@ def test_a_format_that_explains_far_more_is_asked_about(
     tree["annotations"] = [each for each in tree["annotations"] if each["image_id"] == first]
     file.write_text(json.dumps(tree))
     if is_refused:
-        message = rf"in 1 image\(s\) as coco, and in {labels} as yolo: choose with --format coco"
+        message = rf"in 1 image as coco, and in {labels} as yolo: choose with --format coco"
         with pytest.raises(DataError, match=message):
             open_dataset(tmp_path, "train")
     else:

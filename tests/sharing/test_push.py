@@ -157,7 +157,7 @@ def test_other_files_are_replaced_only_on_request(run, hub):
     """What would be replaced is named; after it, nothing else is there but the hub's own file."""
     hub.add(NAME, "config.json", "pytorch_model.bin", "model.safetensors")
     before = hub.files(NAME)
-    with pytest.raises(ConfigError, match=r"has 3 file\(s\) \(config\.json, .*--replace"):
+    with pytest.raises(ConfigError, match=r"has 3 files \(config\.json, .*--replace"):
         push(run, NAME)
     assert hub.files(NAME) == before
     pushed = push(run, NAME, replace=True)
