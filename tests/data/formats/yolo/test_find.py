@@ -254,3 +254,18 @@ def test_an_image_of_several_lists_is_read_once(tmp_path: Path, sources: list[st
     assert [fix.description for fix in dataset.fixes if "once" in fix.description] == [
         "image of several lists or lines: read once"
     ]
+
+
+@pytest.mark.parametrize("outer", ["images", "img", "train", "labels", "data", "JPEGImages"])
+@pytest.mark.parametrize(
+    ("images", "labels"), [("images/{}", "labels/{}"), ("{}/images", "{}/labels"), ("{}", "{}")]
+)
+def test_the_class_names_of_a_folder_below_are_not_lost(
+    tmp_path: Path, outer: str, images: str, labels: str
+):
+    """A folder that is called like one of images may be a whole data set."""
+    files = pairs("train/a", "val/b", images=images, labels=labels)
+    paths = {split: images.format(split) for split in ("train", "val")}
+    yaml = NAMES + "".join(f"{split}: {path}\n" for split, path in paths.items())
+    write(tmp_path / outer, {**files, "data.yaml": yaml})
+    check(tmp_path)

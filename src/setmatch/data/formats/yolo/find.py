@@ -146,11 +146,29 @@ def _from_data_yaml(config: DataYaml, notes: tuple[str, ...] = ()) -> dict[str, 
 
 def _without_yaml(folder: Path) -> dict[str, SplitSource]:
     splits, notes = _from_folders(folder)
+    if any(map(_is_described, _around(splits.values(), folder))):
+        return {}  # the data set is the folder below whose YAML file has the class names
     folders = _name_folders(folder, splits.values(), folder)
     return {
         split: _split_source(folder, split, YoloSplit((source,), None, folders), folder, notes)
         for split, source in splits.items()
     }
+
+
+def _around(sources: Iterable[Path], folder: Path) -> set[Path]:
+    """Return the folders of images and those around them, below `folder`."""
+    around = {each for source in sources for each in (source, *source.parents)}
+    return {each for each in around if folder in each.parents and each.is_dir()}
+
+
+def _is_described(folder: Path) -> bool:
+    """Return whether a YAML file in a folder describes data, or would if it could be read."""
+    try:
+        return choose_yaml(folder, folder) is not None
+    except UnrelatedFileError:
+        return False
+    except DataError:
+        return True
 
 
 def _split_source(
