@@ -160,7 +160,7 @@ def test_notes_on_the_data_are_printed_on_stderr(
     printed = capsys.readouterr().err
     assert code == 0, printed
     assert printed.startswith("setmatch: no validation split: ")
-    assert "12 training images are held out" in printed
+    assert "12 training images is held out" in printed
 
 
 def test_debug_shows_the_traceback(tmp_path: Path):
