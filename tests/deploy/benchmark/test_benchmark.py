@@ -74,6 +74,7 @@ def test_weights_run_with_the_engines_that_are_named(
         ({"rounds": 0}, "rounds = 0"),
         ({"threads": [0]}, r"threads = \[0\]"),
         ({"models": []}, "nothing to time"),
+        ({"size_px": (0, 640)}, "size 0x640: sides can be"),
         ({"size_px": (64, 64)}, "does not run on pixels"),
         ({"engines": ["eager"]}, "an exported file runs with onnxruntime alone"),
     ],

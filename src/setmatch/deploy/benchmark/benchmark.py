@@ -10,6 +10,7 @@ from setmatch.data.open import open_dataset
 from setmatch.deploy.benchmark.process import Worker, workers
 from setmatch.deploy.benchmark.results import Benchmark, Row, Speed
 from setmatch.deploy.engine_cache import cached_file
+from setmatch.deploy.formats.base import require_size
 from setmatch.deploy.load import KINDS
 from setmatch.errors import ConfigError, SetmatchError
 from setmatch.evaluation.compare.compare import processor_name
@@ -60,13 +61,14 @@ def benchmark(
     so that other load meets all alike.
 
     A model that cannot be loaded or does not run keeps its row, with a note. Raises ConfigError if
-    none runs, for an engine that does not exist or numbers below 1, and what reading the data
-    raises.
+    none runs, for an engine that does not exist, numbers below 1 or a size out of range, and what
+    reading the data raises.
     """
     if not models:
         raise ConfigError("nothing to time: name at least one run, weights, name or exported file")
     if rounds < 1 or min(threads, default=0) < 1:
         raise ConfigError(f"rounds = {rounds}, threads = {list(threads)}: at least 1 of each")
+    require_size(size_px)
     known = (OWN, EAGER, *KINDS)
     for engine in engines:
         if engine not in known:
