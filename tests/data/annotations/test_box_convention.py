@@ -103,3 +103,13 @@ def test_the_box_around_a_turned_box_touches_its_corners(boxes, degrees: float):
 def test_a_box_without_an_area_gets_none_by_being_turned(sides: tuple[float, float]):
     box = np.array([[30.0, 15.0, *sides]])
     assert turned_xywh_px(box, np.array([30.0])).tolist() == box.tolist()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("number", [np.inf, -np.inf, np.nan, 1e308])
+@pytest.mark.parametrize("place", range(5))
+def test_boxes_that_are_not_finite_are_turned_without_a_warning(number: float, place: int):
+    """They are left out later, as they were read."""
+    values = np.array([[10.0, 20, 30, 40, 30]])
+    values[0, place] = number
+    turned_xywh_px(values[:, :4], values[:, 4])

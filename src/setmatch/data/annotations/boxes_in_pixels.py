@@ -32,6 +32,7 @@ def to_xyxy_px(
         return np.concatenate([xywh_px[:, :2], xywh_px[:, :2] + xywh_px[:, 2:]], axis=1)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # as above
 def turned_xywh_px(
     xywh_px: Float64[np.ndarray, "N 4"], degrees: Float64[np.ndarray, " N"]
 ) -> Float64[np.ndarray, "N 4"]:
