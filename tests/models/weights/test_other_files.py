@@ -1,4 +1,4 @@
-"""Files that belong to a model, or to other runtimes, are told from weights by their names."""
+"""Files that belong to a model, or to other runtimes, are refused with the file to give."""
 
 from pathlib import Path
 
@@ -53,5 +53,5 @@ def test_a_checkpoint_beside_another_model_is_read(is_zip: bool, tmp_path: Path)
 @pytest.mark.parametrize("name", ["street.jpg", "STREET.JPEG", "a.png", "clip.mp4", "scan.tif"])
 def test_an_image_in_the_place_of_a_model_says_what_comes_first(name: str, tmp_path: Path):
     (tmp_path / name).write_bytes(b"\xff\xd8\xff\xe0")
-    with pytest.raises(WeightsError, match="is no model; give the model first, then the"):
+    with pytest.raises(WeightsError, match="is not a model; give the model first, then the"):
         sm.load(tmp_path / name)

@@ -1,4 +1,4 @@
-"""Files of models that hold no weights to load, told by their names: which file to give instead."""
+"""Files without weights to load, recognized by their names: which file to give instead."""
 
 import zipfile
 from pathlib import Path
@@ -33,7 +33,7 @@ def refuse_other_file(path: Path) -> None:
     if suffix in _IMAGES | _VIDEOS:
         what = "image" if suffix in _IMAGES else "video"
         raise WeightsError(
-            f"{path}: this {what} is no model; give the model first, then the {what}"
+            f"{path}: this {what} is not a model; give the model first, then the {what}"
         )
     if suffix in RUNTIMES:
         raise WeightsError(
