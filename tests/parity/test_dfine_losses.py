@@ -106,10 +106,56 @@ def test_losses_of_pooled_matches(counts: tuple[int, ...], tmp_path: Path):
         edges, distilled = (pooled["main"][name][layer].item() for name in TERMS_OF_EDGES)
         assert edges == pytest.approx(float(expected["loss_fgl"].detach()), rel=1e-4)
         assert distilled == pytest.approx(float(expected["loss_ddf"].detach()), rel=1e-4, abs=1e-7)
-    assert all(torch.equal(pooled["denoising"][name], v) for name, v in plain["denoising"].items())
+    assert all(
+        torch.equal(pooled["denoising"][name], value)
+        for name, value in plain["denoising"].items()
+        if name != "distillation"
+    )
     if sum(counts):
         assert size > sum(counts)
         assert not torch.equal(pooled["main"]["l1"], plain["main"]["l1"])
+
+
+class _WeighedByQueries(DFineLoss):
+    """Weighs both kinds of distillation by fixed numbers, as the authors do for denoising."""
+
+    matched_and_others = (1.0, 1.0)
+    num_pos = property(lambda self: self.matched_and_others[0] ** 0.5, lambda self, _: None)
+    num_neg = property(lambda self: self.matched_and_others[1] ** 0.5, lambda self, _: None)
+
+
+@pytest.mark.parametrize("pools", [False, True])
+@pytest.mark.parametrize("counts", [(3, 3), (4, 0)])
+def test_denoising_is_distilled_by_the_numbers_of_the_models_queries(
+    counts: tuple[int, ...], pools: bool, tmp_path: Path
+):
+    """As the authors' code does, which keeps the numbers of the last queries without noise."""
+    reference, model = _pair(tmp_path)
+    pixels = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
+    targets = random_targets(counts, classes=7)
+    groups = model(whole_images(pixels), targets)
+    noised = next(group for group in groups if group.name == "denoising")
+    criterion = Criterion(model.class_loss, COSTS, LossWeights(pooled_matches=pools))
+    terms = {group.group: group.terms for group in criterion(groups, targets).groups}
+    matchings = [
+        pairs for group in groups if group.assignment is None for pairs in _matches(group, targets)
+    ]
+    matched = sum(len(query) for query, _ in _union(matchings)) if pools else sum(counts)
+    queries = groups[0].predictions.logits.shape[2]
+    loss = _WeighedByQueries(reference.config)
+    loss.matched_and_others = (matched, 2 * queries - matched)
+    labels = [{"class_labels": t.classes, "boxes": t.cxcywh} for t in targets]
+    assignment, starts = noised.assignment, [0, counts[0]]
+    assert assignment is not None
+    indices = [
+        (assignment.query[chosen], assignment.target[chosen] - starts[image])
+        for image in range(2)
+        for chosen in [assignment.image == image]
+    ]
+    for layer in range(len(noised.predictions.logits)):
+        expected = loss.loss_local(_edges_of(noised, layer), labels, indices, 1)["loss_ddf"]
+        found = terms["denoising"]["distillation"][layer].item()
+        assert found == pytest.approx(float(expected.detach()), rel=1e-4, abs=1e-7)
 
 
 TERMS_OF_EDGES = ("edges", "distillation")

@@ -58,6 +58,7 @@ class MatchedPredictions:
     targets: Sequence[Target]
     last_assignment: Assignment  # of the last layer
     normalizer: LossNormalizer
+    first_kinds: Float[Tensor, "2"]  # matched and other queries of the first group, in the step
 
     @property
     def layers(self) -> int:

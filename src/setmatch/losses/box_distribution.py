@@ -40,8 +40,8 @@ def distillation_loss(matched: MatchedPredictions) -> Float[Tensor, " L"] | None
 
     It is the divergence of the last layer's distributions from a layer's own, weighted by the IoU
     for matched queries and by the score of the last layer for the others. Both kinds are averaged
-    alone, then weighted by the roots of their numbers. The last layer has no loss. None if the
-    group has no distributions.
+    alone, then weighted by the roots of their numbers, which for every group are those of the first
+    one, as published. The last layer has no loss. None if the group has no distributions.
     """
     edges = _trained(matched)
     if edges is None:
@@ -55,12 +55,10 @@ def distillation_loss(matched: MatchedPredictions) -> Float[Tensor, " L"] | None
     taught = (edges.logits[-1].detach() / TEMPERATURE).log_softmax(-1).expand_as(own)
     divergence = F.kl_div(own, taught, reduction="none", log_target=True).sum(-1).mean(-1)
     loss = TEMPERATURE**2 * weight * divergence
-    count = matched.normalizer.matched
-    others = (matched.normalizer.images * weight.shape[2] - count).clamp(min=0)
+    kinds = matched.normalizer.matched_and_others(weight.shape[2])
     sums = torch.stack([(loss * is_matched).sum((1, 2)), (loss * ~is_matched).sum((1, 2))])
-    counts = torch.stack([count, others])
-    means = sums / counts.clamp(min=1)[:, None]
-    roots = counts.sqrt()
+    means = sums / kinds.clamp(min=1)[:, None]
+    roots = matched.first_kinds.sqrt()
     return (means * roots[:, None]).sum(0) / roots.sum().clamp(min=1)
 
 

@@ -129,16 +129,25 @@ class Criterion:
             order = sorted(range(len(groups)), key=lambda at: groups[at].assignment is None)
             done: dict[int, GroupLosses] = {}
             waiting: dict[int, list[Assignment]] = {}  # for the matches of the others
+            pools = self.weights.pooled_matches
+            first_counts = normalizer.times(groups[0].repeats * groups[0].query_groups)
+            kinds = first_counts.matched_and_others(first.shape[2])
             for at in order:
-                assignments = pending[at]()
-                if self.weights.pooled_matches and _is_pooled(groups[at]):
-                    waiting[at] = assignments
+                group = groups[at]
+                if pools and (_is_pooled(group) or group.edges is not None):
+                    waiting[at] = pending[at]()
                     continue
-                own_targets = groups[at].targets or targets
-                done[at] = self._terms(groups[at], assignments, own_targets, normalizer)
-            pooled = _pooled([groups[at] for at in waiting], list(waiting.values()), targets)
+                own_targets = group.targets or targets
+                done[at] = self._terms(group, pending[at](), own_targets, normalizer, kinds)
+            pooling = {at: each for at, each in waiting.items() if _is_pooled(groups[at])}
+            pooled = _pooled([groups[at] for at in pooling], list(pooling.values()), targets)
+            if pooled is not None and 0 in pooling:
+                first_counts = _with_matches(first_counts, pooled, targets)
+                kinds = first_counts.matched_and_others(first.shape[2])
             for at, assignments in waiting.items():
-                done[at] = self._terms(groups[at], assignments, targets, normalizer, pooled)
+                group, own_targets = groups[at], groups[at].targets or targets
+                matches = pooled if at in pooling else None
+                done[at] = self._terms(group, assignments, own_targets, normalizer, kinds, matches)
             losses = tuple(done[at] for at in range(len(groups)))
             total = torch.stack([self._weighted(group) for group in losses]).sum()
         return Losses(total, losses)
@@ -161,15 +170,14 @@ class Criterion:
         assignments: Sequence[Assignment],
         targets: Sequence[Target],
         normalizer: LossNormalizer,
+        first_kinds: Float[Tensor, "2"],
         pooled: Assignment | None = None,
     ) -> GroupLosses:
         counts = normalizer.times(group.repeats * group.query_groups)
-        own = shared = self._matched(group, assignments, targets, counts)
+        own = shared = self._matched(group, assignments, targets, counts, first_kinds)
         if pooled is not None:
-            share = len(pooled.target) / max(sum(map(len, targets)), 1)
-            shared = self._matched(
-                group, [pooled] * own.layers, targets, counts.with_matches(share)
-            )
+            counts = _with_matches(counts, pooled, targets)
+            shared = self._matched(group, [pooled] * own.layers, targets, counts, first_kinds)
         values = {term.name: term.function(shared if term.pools else own) for term in self.terms}
         return GroupLosses(group.name, {n: v for n, v in values.items() if v is not None})
 
@@ -179,6 +187,7 @@ class Criterion:
         assignments: Sequence[Assignment],
         targets: Sequence[Target],
         normalizer: LossNormalizer,
+        first_kinds: Float[Tensor, "2"],
     ) -> MatchedPredictions:
         logits, cxcywh = self._trained_layers(group.predictions)
         target = torch.cat([assignment.target for assignment in assignments])
@@ -202,6 +211,7 @@ class Criterion:
             targets=targets,
             last_assignment=assignments[-1],
             normalizer=normalizer,
+            first_kinds=first_kinds,
         )
 
     def _weighted(self, group: GroupLosses) -> Float[Tensor, ""]:
@@ -250,6 +260,12 @@ def _pooled(
         )
     every = [each for layers in assignments for each in layers]
     return union_of(every, numbers.pop(), sum(map(len, targets)))
+
+
+def _with_matches(
+    counts: LossNormalizer, pooled: Assignment, targets: Sequence[Target]
+) -> LossNormalizer:
+    return counts.with_matches(len(pooled.target) / max(sum(map(len, targets)), 1))
 
 
 def _indices(assignments: Sequence[Assignment]) -> tuple[Tensor, Tensor, Tensor]:

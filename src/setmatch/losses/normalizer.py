@@ -58,6 +58,11 @@ class LossNormalizer:
         matches = self.counts[0] * per_box
         return LossNormalizer(torch.stack([matches, matches, *self.counts[2:]]))
 
+    def matched_and_others(self, queries: int) -> Float[Tensor, "2"]:
+        """Return how many queries are matched, and how many are not, of so many in each image."""
+        others = (self.images * queries - self.matched).clamp(min=0)
+        return torch.stack([self.matched, others])
+
     @property
     def boxes(self) -> Float[Tensor, ""]:
         """Number of target boxes."""
