@@ -97,8 +97,9 @@ class DataSettings(Section):
     )
     mosaic: Fraction = Field(
         default=0.0,
-        description="Fraction of the images that become a mosaic with three others, so that more "
-        "queries have a target (DEIM's dense one-to-one matching). Not for masks.",
+        description="Fraction of the images that become a mosaic with three others, turned by up "
+        "to 10 degrees and scaled, so that more queries have a target (DEIM's dense one-to-one "
+        "matching). Not for masks.",
     )
     mixup: Fraction = Field(
         default=0.0,

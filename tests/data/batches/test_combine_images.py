@@ -4,14 +4,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torchvision.transforms.v2 import functional as F
+from torchvision.tv_tensors import BoundingBoxes
 
 from setmatch.data.batches.combine_images import (
-    GRAY,
     Combination,
     copy_objects,
     make_mixup,
     make_mosaic,
+    move_image,
 )
+from setmatch.ops.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from setmatch.structures.batch import Target
 
 
@@ -25,7 +28,7 @@ def test_a_mosaic_by_hand():
     """On a canvas of 8x12: a quarter is 4x6, and each image touches the center."""
     images = [_image(10, 8, 12, 0), _image(20, 8, 4, 1), _image(30, 2, 12, 2), _image(40, 4, 6, 3)]
     pixels, target = make_mosaic(images)
-    expected = torch.full((8, 12), GRAY)
+    expected = torch.zeros(8, 12)
     expected[0:4, 0:6] = 10
     expected[0:4, 6:8] = 20  # 8x4 becomes 4x2
     expected[4:5, 0:6] = 30  # 2x12 becomes 1x6
@@ -40,12 +43,12 @@ def test_a_mosaic_by_hand():
 def test_a_mosaic_of_odd_sides_covers_the_canvas():
     pixels, _ = make_mosaic([_image(value, 7, 9) for value in (1, 2, 3, 4)])
     assert pixels.shape == (3, 7, 9)
-    assert set(pixels.unique().tolist()) <= {1, 2, 3, 4, GRAY}
+    assert set(pixels.unique().tolist()) <= {0, 1, 2, 3, 4}
 
 
-def test_a_quarter_without_an_image_stays_gray():
+def test_a_quarter_without_an_image_stays_black():
     pixels, target = make_mosaic([_image(1, 8, 8), None, _image(2, 8, 8), None])
-    assert pixels[0, :, 4:].unique().tolist() == [GRAY]
+    assert pixels[0, :, 4:].unique().tolist() == [0]
     assert len(target) == 2
 
 
@@ -53,6 +56,67 @@ def test_a_quarter_without_an_image_stays_gray():
 def test_an_image_of_one_row_stays_alone(size_px):
     first = _image(7, *size_px)
     assert make_mosaic([first, *[_image(1, 8, 8)] * 3]) is first
+
+
+def test_an_image_is_moved_by_hand():
+    """A square of 40: an object of 10x20 px whose upper left corner is at (5, 10)."""
+    pixels = torch.zeros(3, 40, 40, dtype=torch.uint8)
+    pixels[:, 10:30, 5:15] = 200
+    sides = torch.tensor([40.0, 40, 40, 40])
+    image = pixels, Target(torch.tensor([3]), torch.tensor([[10.0, 20, 10, 20]]) / sides)
+    expected = {  # turned clockwise about (20, 20), scaled, shifted
+        (0.0, (0.1, -0.05), 1.0): (14, 18, 10, 20),
+        (90.0, (0.0, 0.0), 1.0): (20, 10, 20, 10),
+        (0.0, (0.0, 0.0), 0.5): (15, 20, 5, 10),
+        (0.0, (-0.125, 0.0), 1.5): (3.75, 20, 7.5, 30),  # cut off at the left
+    }
+    for (degrees, shift, scale), box in expected.items():
+        moved, target = move_image(image, degrees, shift, scale)
+        assert (target.cxcywh * sides)[0].tolist() == pytest.approx(box, abs=1e-3)
+        x, y, wide, tall = box
+        inside = moved[0, round(y - tall / 2) : round(y + tall / 2)]
+        assert inside[:, round(x - wide / 2) : round(x + wide / 2)].float().mean() > 160
+        assert moved.float().sum() / 200 / 3 == pytest.approx(wide * tall, rel=0.15)
+    assert len(move_image(image, 0.0, (-0.9, 0.0), 1.0)[1]) == 0
+
+
+@given(
+    size_px=st.tuples(st.integers(2, 70), st.integers(2, 70)),
+    degrees=st.floats(-180, 180),
+    shift=st.tuples(st.floats(-0.1, 0.1), st.floats(-0.1, 0.1)),
+    scale=st.floats(0.5, 1.5),
+    seed=st.integers(0, 99),
+)
+def test_boxes_move_as_torchvision_moves_them(size_px, degrees, shift, scale, seed):
+    generator = torch.Generator().manual_seed(seed)
+    corners = torch.rand(5, 2, 2, generator=generator)
+    xyxy = torch.cat([corners.amin(1), corners.amax(1)], dim=1)
+    sides = torch.tensor(size_px[::-1]).repeat(2)
+    boxes = BoundingBoxes(xyxy * sides, format="XYXY", canvas_size=size_px, clamping_mode=None)
+    shift_px = [round(a * b) for a, b in zip(shift, size_px[::-1], strict=True)]
+    expected = F.affine(boxes, degrees, shift_px, scale, [0.0, 0.0]).as_subclass(torch.Tensor)
+    expected = (expected / sides).clamp(0, 1)
+    kept = (expected[:, 2:] > expected[:, :2]).all(1)
+    image = torch.zeros(3, *size_px, dtype=torch.uint8)
+    target = Target(torch.arange(5), xyxy_to_cxcywh(xyxy))
+    pixels, moved = move_image((image, target), degrees, shift, scale)
+    assert pixels.shape == image.shape
+    clear = (expected[:, 2:] - expected[:, :2]).amin(1) > 1e-4  # rounding decides the others
+    assert set(torch.arange(5)[kept & clear].tolist()) <= set(moved.classes.tolist())
+    for number, box in zip(moved.classes.tolist(), moved.cxcywh, strict=True):
+        assert cxcywh_to_xyxy(box) == pytest.approx(expected[number], abs=1e-3)
+
+
+def test_a_mosaic_is_moved_at_random():
+    torch.manual_seed(0)
+    combine = Combination(1.0, 0.0, 0.0, 3, lambda _: _image(200, 60, 60))
+    made = [combine(_image(200, 60, 60)).image for _ in range(60)]
+    covered = torch.tensor([float((pixels > 0).float().mean()) for pixels, _ in made])
+    assert covered.amin() < 0.4  # at half of the size
+    assert covered.amax() > 0.99
+    sides = torch.cat([target.cxcywh[:, 2:] for _, target in made])
+    assert len(sides) > 150
+    assert not torch.equal(*covered[:2])
 
 
 def test_a_mixup_by_hand():
@@ -78,7 +142,7 @@ def test_without_a_probability_nothing_is_drawn():
     torch.manual_seed(0)
     state = torch.get_rng_state()
     image = _image(1, 4, 4)
-    assert Combination(0.0, 0.0, 0.0, 5, lambda _: None)(image) is image
+    assert Combination(0.0, 0.0, 0.0, 5, lambda _: None)(image).image is image
     assert torch.equal(state, torch.get_rng_state())
 
 
@@ -150,5 +214,6 @@ def test_nothing_is_copied_from_images_without_large_objects(other):
 def test_combined_images_have_the_targets_of_all(mosaic, mixup, copies, most):
     torch.manual_seed(1)
     combine = Combination(mosaic, mixup, copies, 3, lambda _: _image(9, 20, 20))
-    _, target = combine(_image(1, 24, 24))
+    (_, target), is_mosaic = combine(_image(1, 24, 24))
     assert len(target) == most
+    assert is_mosaic == (mosaic > 0)

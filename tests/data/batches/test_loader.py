@@ -1,6 +1,7 @@
 """Loading: the order of samples, and that only (seed, epoch, image) decides how they look."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -204,6 +205,31 @@ def test_combined_images_are_the_same_on_any_number_of_processes(dataset: Detect
     ended = batches(dataset, settings=combined, epochs=4, **sizes)
     assert not any(map(same, ended[:2], alone[:2]))
     assert all(map(same, ended[2:], alone[2:]))
+
+
+@pytest.mark.parametrize("until", [0.5, 1.0])
+def test_mosaics_keep_their_proportions_where_other_images_are_cropped(
+    dataset: DetectionDataset, until: float
+):
+    """The rate of sides is that of the image, but for rounding; "ssd" crops what is no mosaic."""
+    changes = {"augment": "ssd", "combine_until": until}
+    sizes = {"batch_size": 1, "micro_batch": 1, "steps": 2 * IMAGES, "epochs": 2}
+    ratios = {}
+    for mosaic in (0.0, 1.0):
+        settings = data().model_copy(update={**changes, "mosaic": mosaic})
+        ratios[mosaic] = [
+            _stretched(dataset, batch) for batch in batches(dataset, settings=settings, **sizes)
+        ]
+    assert max(ratios[1.0][:IMAGES]) < 0.05
+    assert (max(ratios[1.0][IMAGES:]) < 0.05) == (until == 1.0)
+    assert max(ratios[0.0]) > 0.1
+
+
+def _stretched(dataset: DetectionDataset, minibatch: Minibatch) -> float:
+    """How far the sides of the one image are from its proportions."""
+    tall, wide = minibatch.batch.pixels.shape[-2:]
+    height, width = dataset.size_px(dataset.image_ids.tolist().index(minibatch.image_ids[0]))
+    return abs(math.log(tall / wide * width / height))
 
 
 @pytest.mark.parametrize("mosaic", [0.0, 1.0])

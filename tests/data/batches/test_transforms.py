@@ -19,6 +19,7 @@ from setmatch.data.batches.transforms import (
     RandomResize,
     RandomSizeCrop,
     evaluation_px,
+    mosaic_transform,
     preprocess,
     published,
     training_transform,
@@ -294,3 +295,26 @@ def test_ssd_takes_images_without_objects(augment: str):
         torch.manual_seed(seed)
         _, target, clipped = training_transform(augment, SMALL)(image, nothing)
         assert len(target) == clipped == 0
+
+
+@pytest.mark.parametrize("augment", ["ssd", "ssd_any_size", "small", "none"])
+def test_mosaics_are_neither_zoomed_nor_cropped_by_ssd(augment: str):
+    """A gray image stays gray to its edges, and in its proportions; other augmentations stay."""
+    whole = Target(torch.tensor([0]), torch.tensor([[0.5, 0.5, 1.0, 1.0]]))
+    image = torch.full((3, 90, 120), 128, dtype=torch.uint8)
+    differ = 0
+    for seed in range(12):
+        torch.manual_seed(seed)
+        pixels, target, clipped = mosaic_transform(augment, SMALL)(image, whole)
+        torch.manual_seed(seed)
+        usual, _, _ = training_transform(augment, SMALL)(image, whole)
+        if augment.startswith("ssd"):
+            height, width = pixels.shape[1:]
+            assert width == pytest.approx(4 / 3 * height, abs=1)
+            assert pixels.flatten(1).std(1).max() < 1e-2
+            assert clipped == 0
+            assert target.cxcywh.tolist() == whole.cxcywh.tolist()
+            differ += usual.shape != pixels.shape or not torch.equal(usual, pixels)
+        else:
+            assert torch.equal(usual, pixels)
+    assert (differ > 6) == augment.startswith("ssd")

@@ -7,26 +7,39 @@ objects are those of DEIMv2 (arXiv 2509.20787).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
+from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from setmatch.data.batches.decoded_images import Decoded
-from setmatch.ops.boxes import cxcywh_to_xyxy
+from setmatch.ops.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from setmatch.structures.batch import Target
 
-GRAY = 114  # of 255, where a quarter of a mosaic is not covered
+MOST_TURNED = 10.0  # degrees by which a mosaic is turned
+MOST_SHIFTED = 0.1  # of each of its sides
+SCALES = (0.5, 1.5)
 MIXED = (0.45, 0.55)  # range of the first image's weight where another one is blended in
 COPIES = 3  # objects that are copied into an image, each from another one
 LEAST_COPIED_PX2 = 100  # area of their boxes
 BORDER = (0.1, 0.25)  # range of what is copied around a box, as a fraction of its sides
 
 
+class Combined(NamedTuple):
+    """An image made of others, and whether it is a mosaic."""
+
+    image: Decoded
+    is_mosaic: bool
+
+
 @dataclass(frozen=True)
 class Combination:
     """Make a mosaic of an image with this probability, then a mixup with that, or else copies.
+
+    A mosaic is turned, scaled and shifted at random.
 
     `other` returns another image of the training split, or None if it cannot be read. All random
     numbers are torch's. Without a probability above 0, none is drawn.
@@ -38,10 +51,14 @@ class Combination:
     images: int
     other: Callable[[int], Decoded | None]
 
-    def __call__(self, first: Decoded) -> Decoded:
+    def __call__(self, first: Decoded) -> Combined:
         """Return the image, or what is made of it and others, with the targets of all."""
-        if self.mosaic and torch.rand(()) < self.mosaic:
-            first = make_mosaic([first, *(self._draw() for _ in range(3))])
+        is_mosaic = bool(self.mosaic and torch.rand(()) < self.mosaic)
+        if is_mosaic:
+            first = _moved_at_random(make_mosaic([first, *(self._draw() for _ in range(3))]))
+        return Combined(self._mixed(first), is_mosaic)
+
+    def _mixed(self, first: Decoded) -> Decoded:
         if self.mixup and torch.rand(()) < self.mixup:
             weight = float(torch.empty(()).uniform_(*MIXED))
             second = self._draw()
@@ -59,14 +76,14 @@ def make_mosaic(images: Sequence[Decoded | None]) -> Decoded:
     """Return four images in the quarters of a canvas that is as large as the first one.
 
     Each is resized to fit into its quarter, row by row, and touches the center. A quarter whose
-    image is None stays gray. A canvas of a single pixel's height or width remains the first image.
+    image is None stays black. A canvas of a single pixel's height or width remains the first image.
     """
     first = images[0]
     assert first is not None, "the first image has been read"
     height, width = first[0].shape[1:]
     if min(height, width) < 2:
         return first
-    canvas = torch.full((3, height, width), GRAY, dtype=torch.uint8)
+    canvas = torch.zeros(3, height, width, dtype=torch.uint8)
     targets = []
     middle_y, middle_x = height // 2, width // 2
     for quarter, image in enumerate(images):
@@ -84,6 +101,39 @@ def make_mosaic(images: Sequence[Decoded | None]) -> Decoded:
         canvas[:, top : top + tall, left : left + wide] = pixels
         targets.append(_placed(image[1], (top, left), (tall, wide), (height, width)))
     return canvas, _joined(targets)
+
+
+def move_image(image: Decoded, degrees: float, shift: tuple[float, float], scale: float) -> Decoded:
+    """Return an image that is turned clockwise about its center, scaled, then shifted by (x, y).
+
+    `shift` is a fraction of the sides. The canvas stays as large, and is black where nothing is.
+    A box becomes the smallest upright one around the turned box, cut off at the edge of the canvas;
+    objects outside of it are left out.
+    """
+    pixels, target = image
+    height, width = pixels.shape[1:]
+    shift_px = [round(part * side) for part, side in zip(shift, (width, height), strict=True)]
+    pixels = F.affine(
+        pixels,
+        angle=degrees,
+        translate=shift_px,
+        scale=scale,
+        shear=[0.0, 0.0],
+        interpolation=InterpolationMode.BILINEAR,
+        fill=[0.0],
+    )
+    angle = torch.tensor(degrees).deg2rad()
+    middle_px, sides_px = torch.tensor([width / 2, height / 2]), torch.tensor([width, height])
+    turn = scale * torch.stack(
+        [torch.stack([angle.cos(), angle.sin()]), torch.stack([-angle.sin(), angle.cos()])]
+    )
+    xyxy = cxcywh_to_xyxy(target.cxcywh)
+    corners: Float[Tensor, "M 4 2"] = xyxy[:, [0, 1, 2, 1, 0, 3, 2, 3]].view(-1, 4, 2)
+    moved = (corners * sides_px - middle_px) @ turn + middle_px + torch.tensor(shift_px)
+    edges = torch.cat([moved.amin(1), moved.amax(1)], dim=1) / sides_px.repeat(2)
+    visible = edges.clamp(0, 1)
+    kept = (visible[:, 2:] > visible[:, :2]).all(1)
+    return pixels, Target(target.classes[kept], xyxy_to_cxcywh(visible[kept]))
 
 
 def make_mixup(first: Decoded, second: Decoded, weight: float) -> Decoded:
@@ -138,6 +188,12 @@ def _copy_object(canvas: UInt8[Tensor, "3 H W"], image: Decoded, weight: float) 
     under.copy_(under.float().lerp(patch, 1 - weight).round())
     box = torch.cat([place + size / 2, size]) / canvas_xy.repeat(2)
     return Target(image[1].classes[chosen, None], box[None])
+
+
+def _moved_at_random(image: Decoded) -> Decoded:
+    turned, x, y = (torch.rand(3) * 2 - 1).tolist()
+    scale = float(torch.empty(()).uniform_(*SCALES))
+    return move_image(image, turned * MOST_TURNED, (x * MOST_SHIFTED, y * MOST_SHIFTED), scale)
 
 
 def _fitted(pixels: UInt8[Tensor, "3 h w"], room_px: tuple[int, int]) -> UInt8[Tensor, "3 H W"]:

@@ -22,6 +22,7 @@ from setmatch.data.batches.random_tile import tile_of
 from setmatch.data.batches.sampler import Place, TrainSampler, grad_accum_steps, sample_seed
 from setmatch.data.batches.transforms import (
     evaluation_px,
+    mosaic_transform,
     preprocess,
     training_transform,
     weak_augmentation,
@@ -278,6 +279,7 @@ class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
         self.skip = data.on_bad_image == "skip"
         self._images = images
         self._transform = training_transform(data.augment, preprocessing)
+        self._mosaic_transform = mosaic_transform(data.augment, preprocessing)
         self._weak_transform = training_transform(weak_augmentation(data.augment), preprocessing)
         self._strong_from = data.strong_augment_from_epoch
         self._strong_until = None if epochs is None else data.strong_augment_until * epochs
@@ -318,10 +320,11 @@ class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
             problems.append(error.file)
             return None
         torch.default_generator.manual_seed(sample_seed(self._seed, epoch, image))
-        pixels, target = self._view(decoded)
+        (pixels, target), is_mosaic = self._view(decoded), False
         if self._combines and self._is_combined(epoch):
-            pixels, target = self._combination(problems)((pixels, target))
-        transform = self._transform if self._is_strong(epoch) else self._weak_transform
+            (pixels, target), is_mosaic = self._combination(problems)((pixels, target))
+        strong = self._mosaic_transform if is_mosaic else self._transform
+        transform = strong if self._is_strong(epoch) else self._weak_transform
         pixels, augmented, clipped = transform(pixels, target)
         stats = AugmentationStats(len(target), clipped, len(target) - len(augmented))
         return pixels, augmented, int(self.dataset.image_ids[image]), stats

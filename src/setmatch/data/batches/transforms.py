@@ -29,6 +29,7 @@ __all__ = [
     "RandomSizeCrop",
     "RandomZoom",
     "evaluation_px",
+    "mosaic_transform",
     "normalize",
     "preprocess",
     "resized_px",
@@ -277,6 +278,17 @@ def training_transform(augment: str, preprocessing: Preprocessing) -> Transform:
     return Augmentation(v2.Compose(pipelines[augment](preprocessing)), preprocessing)
 
 
+def mosaic_transform(augment: str, preprocessing: Preprocessing) -> Transform:
+    """Return the augmentation of mosaics, which are scaled already: "ssd" zooms and crops none."""
+    ends: dict[str, list[Step]] = {
+        "ssd": _flip(preprocessing),
+        "ssd_any_size": [RandomFlip(), RandomScale(preprocessing)],
+    }
+    if augment not in ends:
+        return training_transform(augment, preprocessing)
+    return Augmentation(v2.Compose([_distorted_colors(), *ends[augment]]), preprocessing)
+
+
 def weak_augmentation(augment: str) -> str:
     """Return the augmentation for the first epochs: at most a horizontal flip."""
     return "none" if augment == "none" else "flip"
@@ -310,7 +322,7 @@ def _small_data(preprocessing: Preprocessing) -> list[Step]:
 
 def _ssd(preprocessing: Preprocessing) -> list[Step]:
     return [
-        v2.RandomPhotometricDistort(p=0.5),
+        _distorted_colors(),
         v2.RandomZoomOut(fill=0),
         v2.RandomApply([CropAroundObjects()], p=0.8),
         *_flip(preprocessing),
@@ -319,6 +331,11 @@ def _ssd(preprocessing: Preprocessing) -> list[Step]:
 
 def _ssd_any_size(preprocessing: Preprocessing) -> list[Step]:
     return [*_ssd(preprocessing)[:-1], RandomScale(preprocessing)]
+
+
+def _distorted_colors() -> Step:
+    distort: Step = v2.RandomPhotometricDistort(p=0.5)
+    return distort
 
 
 def _flip(preprocessing: Preprocessing) -> list[Step]:
