@@ -17,7 +17,6 @@ from setmatch.files.writing import (
     atomic_files,
     atomic_folder,
     cache_folder,
-    remove_leftovers,
     require_file,
     require_folder,
     require_page,
@@ -203,17 +202,6 @@ def test_a_failed_folder_leaves_the_old_one(tmp_path: Path):
     with atomic_folder(path, replace=True, durable=True) as temporary:
         (temporary / "new").touch()
     assert [each.name for each in tmp_path.rglob("*")] == ["folder", "new"]
-
-
-def test_leftovers_of_killed_processes_are_removed(tmp_path: Path):
-    """A folder that was being replaced is restored, unless the new one is in place."""
-    for name in (".writing-7-a", ".replaced-lost", ".replaced-there", "there"):
-        (tmp_path / name).mkdir()
-    (tmp_path / ".writing-7-b").touch()
-    (tmp_path / ".replaced-lost/file").touch()
-    remove_leftovers(tmp_path)
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["lost", "there"]
-    assert (tmp_path / "lost/file").exists()
 
 
 @pytest.mark.parametrize("name", ["a" * 251 + ".txt", "ü" * 127, b"caf\xe9.txt", "a." + "b" * 253])

@@ -11,8 +11,9 @@ from filelock import FileLock
 
 from setmatch.bulk.opened_model import Choices, OpenedModel
 from setmatch.errors import ConfigError
+from setmatch.files.leftovers import remove_leftovers
 from setmatch.files.reading import read_text
-from setmatch.files.writing import remove_leftovers, write_text
+from setmatch.files.writing import write_text
 
 FORMAT = "setmatch-parquet-1"
 NAME = "job.json"

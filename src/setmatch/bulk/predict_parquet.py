@@ -18,7 +18,8 @@ from setmatch.bulk.sources import list_images
 from setmatch.data.images.further_frames import has_further_frames
 from setmatch.errors import ConfigError, DataError
 from setmatch.files.folder_lock import locked
-from setmatch.files.writing import remove_leftovers, require_folder
+from setmatch.files.leftovers import remove_leftovers
+from setmatch.files.writing import require_folder
 from setmatch.inference.progress import progress_bar
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ from setmatch.deploy.formats.base import ExportFormat
 from setmatch.deploy.formats.card import exported_card
 from setmatch.deploy.verification.verify import images_to_verify
 from setmatch.errors import ConfigError
+from setmatch.files.leftovers import remove_leftovers
 from setmatch.files.manifest import DamagedError, read_manifest, write_manifest
-from setmatch.files.writing import atomic_folder, cache_folder, remove_leftovers, remove_whole
+from setmatch.files.writing import atomic_folder, cache_folder, remove_whole
 from setmatch.inference.engines.exported import ExportedEngine
 from setmatch.models.detector import Detector
 from setmatch.models.weights.downloads.resumable_download import LOCKS

@@ -55,17 +55,7 @@ class Holder:
         """Return whether the process still runs; None if it is not known here."""
         if not self.is_here():
             return None
-        if self.started:
-            return _started(self.pid) == self.started
-        if os.name != "posix":  # where os.kill would end the process
-            return None
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            pass
-        return None  # it may be another process with the same id
+        return process_runs(self.pid, self.started)
 
     def how_to_stop(self) -> str:
         """Return a command that lets the process end."""
@@ -75,6 +65,24 @@ class Holder:
         itself = self.is_here() and self.pid == os.getpid()
         process = f"this process ({self.pid})" if itself else f"process {self.pid}"
         return f"{process} on {self.host}, since {self.since}"
+
+
+def process_runs(pid: int, started: str) -> bool | None:
+    """Return whether a process of this machine still runs; None if the system does not say.
+
+    `started` distinguishes it from a later one with its id, where it is not "".
+    """
+    if started:
+        return _started(pid) == started
+    if os.name != "posix":  # where os.kill would end the process
+        return None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return None  # it may be another process with the same id
 
 
 def _machine() -> str:

@@ -1,7 +1,9 @@
-"""Atomic writing of files and folders, checks before long work, and the cache folder."""
+"""Atomic writing of files and folders, checks before long work, and the cache folder.
+
+A write removes what killed processes have left beside its file or folder.
+"""
 
 import errno
-import hashlib
 import itertools
 import os
 import shutil
@@ -12,12 +14,16 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from setmatch.errors import ConfigError, short
+from setmatch.files.leftovers import (
+    REMOVED,
+    REPLACED,
+    delete,
+    remove_dead,
+    remove_dead_once,
+    temporary_path,
+)
 from setmatch.interruption import uninterrupted
 
-_TEMPORARY = ".writing-"
-_REPLACED = ".replaced-"
-_LONGEST_SUFFIX = 16  # bytes
-_REMOVED = ".removed-"
 _TRIES = 20  # to replace a folder that others replace at the same time
 _SPECIAL = "is a device, pipe or socket, no file"
 
@@ -127,7 +133,8 @@ def atomic_file(path: Path, durable: bool = True, aside: Path | None = None) -> 
     """
     _require_ordinary(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path if aside is None else aside / path.name)
+    temporary = temporary_path(path if aside is None else aside / path.name)
+    remove_dead_once(temporary.parent)
     try:
         yield temporary
         if durable:
@@ -171,9 +178,9 @@ def atomic_folder(path: Path, *, replace: bool = False, durable: bool = False) -
     absent or an empty folder. A `durable` folder is flushed to the disk with its files. If the
     process is killed while a folder is replaced, `remove_leftovers` restores the old one.
     """
-    temporary = _temporary(path)
+    temporary = temporary_path(path)
+    remove_dead(path.parent)
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         yield temporary
         if durable:
@@ -199,16 +206,16 @@ def atomic_folder(path: Path, *, replace: bool = False, durable: bool = False) -
 def atomic_files(path: Path, *others: Path) -> Iterator[Path]:
     """Yield a temporary path in a new folder; files that belong together get their names at once.
 
-    The block writes a file of the name of `path`, and those of `others` beside it; all lie in one
-    folder in the end. If the block fails or the process is killed in it, nothing changes. `path` is
-    renamed last, so that where it is new, its others are there.
+    The block writes a file or folder of the name of `path`, and those of `others` beside it; all
+    lie in one folder in the end. If the block fails or the process is killed in it, nothing
+    changes. `path` is renamed last, so that where it is new, its others are there.
     """
     for each in (path, *others):
         _require_ordinary(each)
     path.parent.mkdir(parents=True, exist_ok=True)
-    folder = _temporary(path)
+    folder = temporary_path(path)
+    remove_dead(path.parent)
     try:
-        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         yield folder / path.name
         for each in (*others, path):
@@ -223,24 +230,12 @@ def atomic_files(path: Path, *others: Path) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files of killed processes in `folder`, and restore replaced folders."""
-    for replaced in folder.glob(f"{_REPLACED}*"):
-        original = replaced.with_name(replaced.name.removeprefix(_REPLACED))
-        if original.exists():
-            _delete(replaced)
-        else:
-            replaced.rename(original)
-    for temporary in (*folder.glob(f"{_TEMPORARY}*"), *folder.glob(f"{_REMOVED}*")):
-        _delete(temporary)
-
-
 def remove_whole(path: Path) -> None:
     """Remove a file or folder so that no part of it is ever left under its name."""
-    removed = path.with_name(f"{_REMOVED}{path.name}")
-    _delete(removed)
+    removed = path.with_name(f"{REMOVED}{path.name}")
+    delete(removed)
     path.rename(removed)
-    _delete(removed)
+    delete(removed)
 
 
 def set_aside(path: Path) -> Path | None:
@@ -260,16 +255,6 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "setmatch"
 
 
-def _temporary(path: Path) -> Path:
-    """Return the temporary path for `path`: short, because a name may already be of 255 bytes.
-
-    It keeps a usual suffix, from which many libraries tell the format to write.
-    """
-    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
-    suffix = path.suffix if len(os.fsencode(path.suffix)) <= _LONGEST_SUFFIX else ""
-    return path.with_name(f"{_TEMPORARY}{os.getpid()}-{digest}{suffix}")
-
-
 def _of_place(error: OSError, path: Path, temporary: Path) -> OSError:
     """Return an error that names `path` in place of a temporary file, or of nothing.
 
@@ -284,11 +269,11 @@ def _of_place(error: OSError, path: Path, temporary: Path) -> OSError:
 def _replace(path: Path, temporary: Path) -> None:
     # No system call replaces a folder that has files, so the old one is renamed for a moment.
     # Another process may do the same meanwhile; the last one's folder stays.
-    replaced = path.with_name(f"{_REPLACED}{path.name}")
+    replaced = path.with_name(f"{REPLACED}{path.name}")
     for tries_left in reversed(range(_TRIES)):
         try:
             if os.path.lexists(path):
-                _delete(replaced)
+                delete(replaced)
                 path.rename(replaced)
             temporary.rename(path)
             break
@@ -296,16 +281,7 @@ def _replace(path: Path, temporary: Path) -> None:
             taken = error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)
             if not (taken and tries_left and temporary.exists()):
                 raise
-    _delete(replaced)
-
-
-def _delete(path: Path) -> None:
-    """Remove a file or folder as far as it can be removed."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with suppress(OSError):
-            path.unlink()
+    delete(replaced)
 
 
 def _flush(path: Path) -> None:

@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from safetensors.torch import save_file
 
@@ -14,7 +13,7 @@ from setmatch.argument_types import checked_except
 from setmatch.errors import ConfigError, WeightsError, suggest
 from setmatch.files.manifest import MANIFEST, DamagedError, read_manifest
 from setmatch.files.reading import sha256_of
-from setmatch.files.writing import atomic_file, require_folder
+from setmatch.files.writing import atomic_file, atomic_files, require_folder
 from setmatch.models.adapt import adapt_classes, adapt_num_queries
 from setmatch.models.detector import Detector, require_weights
 from setmatch.models.factory import import_named
@@ -247,12 +246,8 @@ def convert_weights(
     fitting = fit(loaded.card, loaded.state, str(source), loaded.explanation)
     notes = loaded.notes + fitting.notes
     loaded = LoadedWeights(fitting.detector.card, fitting.state, notes)
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    # A layout may be a file or a folder, so neither atomic_file nor atomic_folder fits all.
-    with TemporaryDirectory(dir=destination.parent, prefix=".writing-") as workshop:
-        made = Path(workshop, destination.name)
-        _write_as(to, loaded, made)
-        made.rename(destination)
+    with atomic_files(destination) as temporary:  # a layout may be a file or a folder
+        _write_as(to, loaded, temporary)
     return loaded
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from setmatch.distributed import Distributed
 from setmatch.errors import ConfigError, TrainingError
 from setmatch.files.folder_lock import FolderLock, locked
-from setmatch.files.writing import remove_leftovers, require_folder, set_aside
+from setmatch.files.leftovers import remove_leftovers
+from setmatch.files.writing import require_folder, set_aside
 from setmatch.training.checkpoints.best import BEST
 from setmatch.training.checkpoints.checkpoint import CHECKPOINTS, remove_old, set_aside_newer
 from setmatch.training.logging.live.live_page import PAGE

@@ -19,8 +19,8 @@ from setmatch.data.open import require_split
 from setmatch.data.own_folder import require_own_folder
 from setmatch.distributed import init_distributed, require_single_process
 from setmatch.errors import ConfigError, SetmatchError, TrainingError
+from setmatch.files.leftovers import remove_leftovers
 from setmatch.files.reading import read_text
-from setmatch.files.writing import remove_leftovers
 from setmatch.html.tables import percent
 from setmatch.models.weights.terms import accepting
 from setmatch.training.logging.clock import ETA

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from setmatch.errors import TrainingError
+from setmatch.files.leftovers import remove_leftovers
 from setmatch.files.manifest import (
     DamagedError,
     read_manifest,
     write_whole,
 )
-from setmatch.files.writing import remove_leftovers
 from setmatch.training.checkpoints.checkpoint import (
     has_checkpoints,
     latest_valid,
