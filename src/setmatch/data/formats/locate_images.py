@@ -27,6 +27,7 @@ from setmatch.data.formats.layout import (
 from setmatch.data.formats.missing_images import CONTESTED, MISSING, UNCLEAR
 from setmatch.data.formats.same_names import choose_folder
 from setmatch.data.formats.unread_formats import PACKED
+from setmatch.data.formats.uploaded_names import is_uploaded, uploaded_name
 from setmatch.data.formats.written_paths import (
     PathIndex,
     TailMatch,
@@ -39,6 +40,7 @@ from setmatch.data.images.image_paths import SUFFIXES
 from setmatch.data.splits import canonical, split_in
 
 BY_STEM = "image name without a suffix: found by its stem"
+UPLOADED = "image name as Label Studio changes it, or the file's own: found without the prefix"
 
 
 @dataclass(frozen=True)
@@ -178,12 +180,17 @@ class _Search:
         last = {parts[-1] for text in texts if (parts := written_parts(text))}
         wanted = set(map(fold, last))
         stems = {fold(name) for name in last if not name.lower().endswith(SUFFIXES)}
+        uploads = {fold(uploaded_name(_without_suffix(name))) for name in last}
         for start in self.area.searched or (self.area.root,):
             for folder in folders_below(start, self.area.root):
                 inside = folder.relative_to(self.area.root).as_posix()
                 for name, is_folder in entries(folder):
                     folded = fold(name)
-                    meant = not is_folder and (folded in wanted or _stem(folded) in stems)
+                    meant = not is_folder and (
+                        folded in wanted
+                        or (stem := _stem(folded)) in stems
+                        or uploaded_name(stem) in uploads
+                    )
                     if meant and os.path.isfile(os.path.join(folder, name)):
                         yield name if inside == "." else f"{inside}/{name}"
 
@@ -316,6 +323,8 @@ class _Search:
         """Return how a file was found, other than by its exact name at a usual place."""
         path, parts, ways = self._path(choice), written_parts(choice.written), []
         tail = "/".join(parts[-choice.parts :])
+        if _is_renamed(path, tail):
+            return [UPLOADED]
         if choice.by_stem:
             ways.append(BY_STEM)
             path = str(PurePosixPath(path).with_suffix(""))
@@ -345,6 +354,14 @@ class _Search:
             yield AnnotationFix.of_many(value, way)
 
 
+def _is_renamed(path: str, tail: str) -> bool:
+    """Return whether a file has what is written only if an upload has changed one of both."""
+    file, name = (PurePosixPath(each).name for each in (path, tail))
+    stems = PurePosixPath(file).stem, _without_suffix(name)
+    one, other = map(is_uploaded, stems)
+    return one != other and fold(stems[0]) != fold(stems[1])
+
+
 def _difference(path: str, tail: str) -> str:
     """Return in what the end of a path differs from what was written."""
     here, there = normalize("NFC", path), normalize("NFC", tail)
@@ -353,6 +370,10 @@ def _difference(path: str, tail: str) -> str:
     if f"/{here.casefold()}".endswith(f"/{there.casefold()}"):
         return "other capitals"
     return "another spelling of blanks or signs"
+
+
+def _without_suffix(name: str) -> str:
+    return name.rpartition(".")[0] if name.lower().endswith(SUFFIXES) else name
 
 
 def _stem(name: str) -> str:

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from urllib.parse import parse_qs, unquote, unquote_plus, urlsplit
 
+from setmatch.data.formats.uploaded_names import is_uploaded, uploaded_name
 from setmatch.data.images.image_paths import SUFFIXES
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -93,6 +94,13 @@ class PathIndex:
         return _tails(self.paths)
 
     @cached_property
+    def _by_uploaded_name(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for position, path in enumerate(self.paths):
+            found.setdefault(fold(uploaded_name(PurePosixPath(path).stem)), []).append(position)
+        return found
+
+    @cached_property
     def _by_stem_tail(self) -> dict[str, list[int]]:
         return _tails([str(PurePosixPath(path).with_suffix("")) for path in self.paths])
 
@@ -116,7 +124,19 @@ class PathIndex:
                 if files is not None:
                     likeliest = sorted(files, key=lambda file: _suffix_rank(self.paths[file]))
                     return TailMatch(likeliest, len(parts) - first, by_stem=True)
-        return TailMatch()
+        return self._match_uploaded(parts[-1]) if parts else TailMatch()
+
+    def _match_uploaded(self, name: str) -> TailMatch:
+        """Return the files that have a name if one of both is as an upload has changed it."""
+        by_stem = not name.lower().endswith(SUFFIXES)
+        stem, suffix = (name, None) if by_stem else (PurePosixPath(name).stem, _suffix(name))
+        files = [
+            file
+            for file in self._by_uploaded_name.get(fold(uploaded_name(stem)), ())
+            if is_uploaded(stem) != is_uploaded(PurePosixPath(self.paths[file]).stem)
+            if suffix in (None, _suffix(self.paths[file]))
+        ]
+        return TailMatch(files, 1, by_stem)
 
     def _most_alike(self, files: Sequence[int], tail: tuple[str, ...]) -> Sequence[int]:
         """Return the files that have the most parts letter by letter."""
@@ -155,9 +175,13 @@ def _garbled(written: str) -> Iterator[str]:
                 yield written.encode(source).decode(target)
 
 
+def _suffix(path: str) -> str:
+    return PurePosixPath(path).suffix.lower()
+
+
 def _suffix_rank(path: str) -> int:
     # A photograph is rather a JPEG than the PNG of a mask beside it.
-    suffix = PurePosixPath(path).suffix.lower()
+    suffix = _suffix(path)
     return SUFFIXES.index(suffix) if suffix in SUFFIXES else len(SUFFIXES)
 
 

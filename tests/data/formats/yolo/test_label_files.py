@@ -142,3 +142,48 @@ def test_a_huge_class_number_without_names_is_refused_at_once(tmp_path: Path, cl
     next((root / "labels").iterdir()).write_text(f"{class_index} 0.5 0.5 0.1 0.1\n")
     with pytest.raises(DataError, match=f"no classes.txt, and class {class_index}; list"):
         open_dataset(root, "train")
+
+
+HASHES = ("abcd1234", "0f9e8d7c", "12345678")
+
+
+@pytest.mark.parametrize("hashed", ["images", "labels"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_labels_are_found_under_names_of_uploads(tmp_path: Path, layout: str, hashed: str):
+    """Label Studio puts eight digits before the name, and changes blanks and other signs."""
+    places = LAYOUTS[layout]
+    write(tmp_path, places, lambda name: f"{name}.txt")
+    place, suffix = (places[0], "png") if hashed == "images" else (places[1], "txt")
+    for number, digits in enumerate(HASHES):
+        name = f"{STEM}{number}.png"
+        (tmp_path / places[1] / f"{name}.txt").rename(tmp_path / places[1] / f"{STEM}{number}.txt")
+        uploaded = f"{digits}-{STEM.replace(' ', '_')}{number}.{suffix}"
+        (tmp_path / place / f"{STEM}{number}.{suffix}").rename(tmp_path / place / uploaded)
+    (split,) = find_yolo(tmp_path).values()
+    found = boxes(read_split(split))
+    assert [found[name] for name in sorted(found, key=lambda name: name[-5])] == [
+        (number, 6.0 * (number + 3)) for number in range(3)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("images", "texts"),
+    [
+        (["abcd1234-a.png", "99887766-a.png"], ["a.txt"]),
+        (["a.png"], ["abcd1234-a.txt", "99887766-a.txt"]),
+        (["20240131-a.png"], ["a.txt"]),
+        (["abcd1234-a.png"], ["99887766-a.txt"]),
+        (["abcd123-a.png"], ["a.txt"]),
+    ],
+    ids=["two images", "two texts", "a date", "two uploads", "seven digits"],
+)
+def test_names_of_uploads_that_mean_nothing_certain_are_not_matched(
+    images: list[str], texts: list[str]
+):
+    assert label_files(images, texts) == {}
+
+
+def test_a_label_file_of_the_same_name_is_no_upload(tmp_path: Path):
+    found = label_files(["a.png", "abcd1234-a.png"], ["a.txt", "abcd1234-a.txt"])
+    assert found == {"a.png": "a.txt", "abcd1234-a.png": "abcd1234-a.txt"}
+    assert label_files(["a.png", "abcd1234-a.png"], ["a.txt"]) == {"a.png": "a.txt"}
