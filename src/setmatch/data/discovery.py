@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from setmatch.data.formats.base import SplitSource, UnrelatedFileError
+from setmatch.data.formats.class_names import lists_of_names
 from setmatch.data.formats.layout import entries, subfolders
 from setmatch.data.formats.registry import FORMATS, format_named, format_names
 from setmatch.data.formats.unread_formats import describe_unread
@@ -112,8 +113,12 @@ def _search_inside(folder: Path, format: str | None) -> DiscoveredDataset:
         for place, parts in found.items():
             note = f"no annotations in {folder} itself; read from {place.relative_to(folder)}/"
             if place.resolve().is_relative_to(folder.resolve()):
-                # The images may lie beside the folder of the annotations.
-                parts = {split: replace(part, root=folder) for split, part in parts.items()}
+                # The images, and a list of classes, may lie beside the folder of the annotations.
+                lists = tuple(lists_of_names(folder))
+                parts = {
+                    split: replace(part, root=folder, files=(*part.files, *lists))
+                    for split, part in parts.items()
+                }
             return _discovered(place, parts, note)
         if problems:
             raise problems[0]

@@ -42,6 +42,16 @@ def read_names(folder: Path) -> list[str] | None:
     return longest_list([(str(file), names) for file in files if (names := names_in(file))])
 
 
+def free_lists(folder: Path) -> list[Path]:
+    """Return the lists of class names in a folder that are called as their author liked."""
+    return [folder / name for name in files_in(folder, [".names"]) if not is_list_of_names(name)]
+
+
+def lists_of_names(folder: Path) -> list[Path]:
+    """Return the files of a folder that may list class names; the usual ones need not exist."""
+    return [*(folder / name for name in NAME_FILES), *free_lists(folder)]
+
+
 def longest_list(found: Sequence[tuple[str, list[str]]]) -> list[str] | None:
     """Return the longest of several lists of class names, each with its place; None for none.
 

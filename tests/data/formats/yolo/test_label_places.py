@@ -40,6 +40,8 @@ WITHOUT_SPLITS = {
     "batches of images": ("images/{b}", "labels"),
     "batches, packed twice": ("images/{b}", "labels/labels"),
     "Pascal VOC's folder": ("JPEGImages", "labels"),
+    "makesense.ai": ("images", "labels_my-project_2024-01-01-10-00-00"),
+    "a word in a name": ("photos/images", "photos/my labels"),
 }
 TRAIN, VAL = range(4), range(4, 7)
 

@@ -4,12 +4,19 @@ Old versions and files of other programs lie beside it. Whichever sorts first sa
 """
 
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from setmatch.data.formats.base import UnrelatedFileError
-from setmatch.data.formats.layout import files_in
-from setmatch.data.formats.yolo.data_yaml import SUFFIXES, DataYaml, is_data_yaml, read_data_yaml
+from setmatch.data.formats.layout import files_in, folders_named
+from setmatch.data.formats.yolo.data_yaml import (
+    DARKNET_FOLDERS,
+    SUFFIXES,
+    DataYaml,
+    is_data_yaml,
+    read_data_yaml,
+)
 from setmatch.errors import DataError
 
 _USUAL_STEMS = ("data", "dataset")
@@ -43,6 +50,8 @@ def choose_yaml(folder: Path, root: Path) -> ChosenYaml | None:
                 raise
             broken.append(error)
     if not configs:
+        configs = _darknet_files(folder, root)
+    if not configs:
         if broken:
             raise UnrelatedFileError(str(broken[0]))
         return None
@@ -59,6 +68,16 @@ def choose_yaml(folder: Path, root: Path) -> ChosenYaml | None:
     ]
     notes += [f"read from {chosen.file.name}; not read: {error}" for error in broken]
     return ChosenYaml(chosen, tuple(notes))
+
+
+def _darknet_files(folder: Path, root: Path) -> list[DataYaml]:
+    """Return the .data files in cfg/ and the like that lead to images; others may be examples."""
+    found = []
+    for place in folders_named(folder, DARKNET_FOLDERS):
+        for name in files_in(place, [".data"]):
+            with suppress(DataError):
+                found.append(read_data_yaml(place / name, root))
+    return [config for config in found if config.found]
 
 
 def _is_usual(file: Path) -> bool:

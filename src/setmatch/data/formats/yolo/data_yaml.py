@@ -17,6 +17,8 @@ from setmatch.files.reading import read_text
 from setmatch.files.safe_yaml import YamlError, parse_yaml
 
 SUFFIXES = (".yaml", ".yml", ".data")
+# Folders of a data set in which Darknet's .data files lie, in small letters.
+DARKNET_FOLDERS = ("cfg", "config", "configs", "data")
 _MAX_CHARACTERS = 300  # of a path in a message
 _MAX_NAMES = 8  # in an error message
 
@@ -128,7 +130,8 @@ class _Places:
             raise DataError(f"{file}: 'path' is {short(base)}; a path cannot contain a zero byte")
         free = root is None
         if root is None:
-            root = file.parent / base if _is_dir(file.parent / base) else file.parent
+            here = file.parent.parent if _is_in_darknet_folder(file) else file.parent
+            root = here / base if _is_dir(here / base) else here
         return cls(file, root, base, free)
 
     def find(self, key: str, value: str) -> Path:
@@ -142,8 +145,13 @@ class _Places:
         if self.free and self.base != "." and _exists(written):
             return written
         based = (PurePosixPath(self.base) / value).as_posix()
-        for text in (based, value):
-            found = existing_path(here if self.free else self.root, here, text)
+        is_darknet = _is_in_darknet_folder(self.file)
+        root = self.root if is_darknet or not self.free else here
+        choices = [(root, here, text) for text in (based, value)]
+        if is_darknet:  # it is started beside the folder, to which its paths are relative
+            choices.insert(0, (root, root, value))
+        for inside, start, text in choices:
+            found = existing_path(inside, start, text)
             if found is None:
                 continue
             if os.path.normpath(found) != os.path.normpath(written):
@@ -167,6 +175,10 @@ class _Places:
             f"{self.file}: '{key}' is {short(value, 200)}, but none of {shown} exists; correct the "
             "path"
         )
+
+
+def _is_in_darknet_folder(file: Path) -> bool:
+    return file.suffix == ".data" and file.parent.name.lower() in DARKNET_FOLDERS
 
 
 def _exists(path: Path) -> bool:
@@ -231,7 +243,8 @@ def _tree(file: Path) -> Any:
     try:
         text = read_text(file, "utf-8-sig")
         if file.suffix == ".data":
-            parts = (line.partition("=") for line in text.splitlines())
+            lines = (re.sub(r"(^|\s)[#;].*", "", line) for line in text.splitlines())
+            parts = (line.partition("=") for line in lines)
             pairs = [(key.strip(), value.strip()) for key, equals, value in parts if equals]
         else:
             tree = parse_yaml(text, unique_keys=True)

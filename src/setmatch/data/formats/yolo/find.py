@@ -6,7 +6,13 @@ from pathlib import Path
 
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.formats.base import WHOLE, SplitSource, UnrelatedFileError
-from setmatch.data.formats.class_names import NAME_FILES, longest_list, read_names
+from setmatch.data.formats.class_names import (
+    free_lists,
+    lists_of_names,
+    longest_list,
+    names_in,
+    read_names,
+)
 from setmatch.data.formats.layout import (
     files_in,
     folders_below,
@@ -17,8 +23,8 @@ from setmatch.data.formats.locate_images import LocatedImages, SearchArea
 from setmatch.data.formats.other_suffixes import locate_photographs
 from setmatch.data.formats.written_paths import written_parts
 from setmatch.data.formats.yolo.choose_yaml import choose_yaml
+from setmatch.data.formats.yolo.data_yaml import DARKNET_FOLDERS, DataYaml, read_data_yaml
 from setmatch.data.formats.yolo.data_yaml import SUFFIXES as YAML_SUFFIXES
-from setmatch.data.formats.yolo.data_yaml import DataYaml, read_data_yaml
 from setmatch.data.formats.yolo.label_files import labels_of, note_other_names
 from setmatch.data.formats.yolo.label_places import (
     has_labels,
@@ -26,6 +32,7 @@ from setmatch.data.formats.yolo.label_places import (
     require_one_owner,
 )
 from setmatch.data.formats.yolo.read import read_yolo
+from setmatch.data.formats.yolo.split_labels import SplitLabels, split_labels
 from setmatch.data.images.image_paths import SUFFIXES
 from setmatch.data.splits import canonical
 from setmatch.errors import DataError, quoted
@@ -45,6 +52,7 @@ class YoloSplit:
     moved: tuple[str, ...] = ()  # paths of a data.yaml that are elsewhere than written
     keypoints: tuple[int, int] | None = None  # kpt_shape of a data.yaml
     first_class: int = 0  # number of the first class in the labels
+    labels: Path | None = None  # the split's labels, where its images lie among those of others
 
 
 def find_yolo(path: Path) -> dict[str, SplitSource]:
@@ -87,8 +95,15 @@ def read_split(split: SplitSource) -> DetectionDataset:
         )
     found = _images(here.sources, root, split.split)
     images = found.paths
-    label_folders = {folder: label_folder(folder, root) for folder in {i.parent for i in images}}
-    require_one_owner(label_folders, root)
+    if here.labels is None:
+        places = {image.parent for image in images}
+        label_folders = {folder: label_folder(folder, root) for folder in places}
+        require_one_owner(label_folders, root)
+    else:
+        (folder,) = here.sources
+        label_folders = {folder: here.labels}
+        own = labels_of(folder, here.labels)
+        images = [image for image in images if image.parent == folder and image.name in own]
     by_folder: dict[Path, list[str]] = {folder: [] for folder in label_folders}
     for image in images:
         by_folder[image.parent].append(image.name)
@@ -103,7 +118,7 @@ def read_split(split: SplitSource) -> DetectionDataset:
     ]
     fixes += note_other_names(images, labels)
     fixes += _unread_labels(label_folders)
-    names = here.names or _names_in(here.name_folders)
+    names = here.names or _names_in(here.name_folders) or _names_in(_around_data(split))
     fixes += _unread_names(here)
     dataset = read_yolo(
         split.source,
@@ -126,6 +141,9 @@ def read_split(split: SplitSource) -> DetectionDataset:
 def _from_data_yaml(config: DataYaml, notes: tuple[str, ...] = ()) -> dict[str, SplitSource]:
     file, here = config.file, config.file.parent
     found = {}
+    if not config.found and (labels := split_labels(config.root)):
+        details = YoloSplit((), config.names, (), (), config.keypoints, config.first_class)
+        return _of_labels(here, labels, details, config.root)
     for split, sources in config.splits.items():
         if isinstance(sources, DataError):
             found[split] = SplitSource("yolo", split, here, (file,), details=sources, notes=notes)
@@ -146,6 +164,10 @@ def _from_data_yaml(config: DataYaml, notes: tuple[str, ...] = ()) -> dict[str, 
 
 def _without_yaml(folder: Path) -> dict[str, SplitSource]:
     splits, notes = _from_folders(folder)
+    if not splits and (labels := split_labels(folder)):
+        places = (labels.images, *labels.folders.values())
+        names = tuple(dict.fromkeys((*_name_folders(folder, (), folder), *places)))
+        return _of_labels(folder, labels, YoloSplit((), None, names), folder)
     if any(map(_is_described, _around(splits.values(), folder))):
         return {}  # the data set is the folder below whose YAML file has the class names
     folders = _name_folders(folder, splits.values(), folder)
@@ -153,6 +175,18 @@ def _without_yaml(folder: Path) -> dict[str, SplitSource]:
         split: _split_source(folder, split, YoloSplit((source,), None, folders), folder, notes)
         for split, source in splits.items()
     }
+
+
+def _of_labels(
+    here: Path, labels: SplitLabels, details: YoloSplit, root: Path
+) -> dict[str, SplitSource]:
+    """Return the splits of images in one folder whose labels are divided into folders."""
+    found = {}
+    for split, folder in labels.folders.items():
+        of_split = replace(details, sources=(labels.images,), labels=folder)
+        source = _split_source(here, split, of_split, root, labels.notes)
+        found[split] = replace(source, listings=(*source.listings, folder))
+    return found
 
 
 def _around(sources: Iterable[Path], folder: Path) -> set[Path]:
@@ -174,7 +208,8 @@ def _is_described(folder: Path) -> bool:
 def _split_source(
     here: Path, split: str, details: YoloSplit, root: Path, notes: tuple[str, ...]
 ) -> SplitSource:
-    name_files = [folder / name for folder in details.name_folders for name in NAME_FILES]
+    name_files = [file for folder in details.name_folders for file in lists_of_names(folder)]
+    is_named = details.names is not None or any(map(Path.is_file, name_files))
     lists = [source for source in details.sources if not source.is_dir()]
     image_folders: set[Path] = set()
     for source in details.sources:
@@ -188,6 +223,7 @@ def _split_source(
         here,
         (*name_files, *lists),
         tuple(sorted(listings)),
+        () if is_named else details.name_folders,  # where a list of classes may appear
         details=details,
         root=root,
         notes=notes,
@@ -197,7 +233,7 @@ def _split_source(
 def _name_folders(folder: Path, sources: Iterable[Path], root: Path) -> tuple[Path, ...]:
     """Return the folders that may hold a classes.txt: those of the labels, and those above."""
     labels = [label_folder(source, root) for source in sources if source.is_dir()]
-    usual = (folder, folder / "labels", folder / "images")
+    usual = (folder, folder / "labels", folder / "images", *folders_named(folder, DARKNET_FOLDERS))
     return tuple(dict.fromkeys((*usual, *(label.parent for label in labels), *labels)))
 
 
@@ -208,7 +244,20 @@ def _names_in(folders: Sequence[Path]) -> list[str] | None:
     differently: LabelImg writes one into each folder.
     """
     found = [(str(folder), names) for folder in folders if (names := read_names(folder))]
+    if not found:
+        lists = [file for folder in folders for file in free_lists(folder)]
+        found = [(str(file), names) for file in lists if (names := names_in(file))]
     return longest_list(found)
+
+
+def _around_data(split: SplitSource) -> list[Path]:
+    """Return the folders of the data set around the one in which the annotations were found."""
+    root = split.root or split.source
+    around = [place for place in split.source.parents if place.is_relative_to(root)]
+    return [
+        *around,
+        *(inner for place in around for inner in folders_named(place, DARKNET_FOLDERS)),
+    ]
 
 
 def _unread_labels(label_folders: Mapping[Path, Path]) -> Iterator[AnnotationFix]:

@@ -5,6 +5,7 @@ pack a folder into one of its own name, or have one folder of labels for many fo
 """
 
 import filecmp
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -20,6 +21,7 @@ from setmatch.data.formats.layout import (
 )
 from setmatch.data.formats.yolo.label_files import labels_of
 from setmatch.data.images.image_paths import SUFFIXES
+from setmatch.data.splits import split_in
 from setmatch.errors import DataError
 
 LABEL_FOLDERS = ("labels", *ANNOTATION_FOLDERS, "txt", "txts", "yolo")  # the likeliest first
@@ -105,12 +107,23 @@ def _places(root: Path, inside: Sequence[str], kept: Sequence[str]) -> Iterator[
         below = kept[len(above) :]
         for first in range(len(below) + 1):
             place = base.joinpath(*below[:first])
-            for labels in folders_named(place, LABEL_FOLDERS):
+            for labels in (*folders_named(place, LABEL_FOLDERS), *_called_labels(place)):
                 for packed in _with_packed(labels):
                     yield from _with_packed(packed.joinpath(*below[first:]))
         if below:
             yield from _named_with_word(base.joinpath(*below[:-1]), below[-1])
             yield base.joinpath(*below)  # train/ beside images/train/
+
+
+def _called_labels(place: Path) -> list[Path]:
+    """Return the only folder with the word labels in a longer name, as makesense.ai packs it."""
+    found = [
+        each
+        for each in subfolders(place)
+        if each.name.lower() not in LABEL_FOLDERS and split_in(each.name) is None
+        if {"label", "labels"} & set(re.split("[^a-z]+", each.name.lower()))
+    ]
+    return found if len(found) == 1 else []
 
 
 def _named_with_word(place: Path, name: str) -> Iterator[Path]:
