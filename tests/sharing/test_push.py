@@ -200,6 +200,28 @@ def test_a_malformed_name_is_one_line_before_anything_else(name, hub):
     assert hub.asked == []
 
 
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        *("", " ", "anna/", "/pets", "anna/pets/two", "my pets", "anna/-pets", "a--b", "anna/a..b"),
+        *("datasets/anna/pets", "https://huggingface.co/datasets/anna/pets", "anna/p\n", "пёс"),
+        *("../pets", "anna/pets.git", "a: b", "p" * 97),
+    ],
+)
+def test_a_malformed_name_of_a_data_set_is_one_line_before_anything_else(dataset, hub):
+    with pytest.raises(ConfigError, match=r"^dataset .*not a name of a data set") as caught:
+        push("nowhere", NAME, dataset=dataset)
+    assert "\n" not in str(caught.value)
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize("dataset", ["squad", "anna/pets.json", "0/0.1", "A_b-c/D"])
+def test_a_data_set_of_the_hub_is_named(dataset, model, hub, tmp_path):
+    """The oldest ones have no owner."""
+    push(model, NAME, dataset=dataset, out=tmp_path / "out")
+    assert f"\ndatasets:\n- {dataset}\n" in (tmp_path / "out/README.md").read_text()
+
+
 @pytest.mark.parametrize("name", ["anna/pets-1.5", "Anna_B/p.e.t.s", "a/b", "0/0.1"])
 def test_names_with_dots_load(name, model, hub):
     push(model, name)

@@ -84,7 +84,8 @@ def predict(
     out
         Folder for the results. A name that ends in .parquet gets Parquet files.
     classes
-        Keep only these classes: names or class indices, separated by commas.
+        Keep only these classes: names or class indices, separated by commas. A name that itself
+        contains a comma is written as it is.
     no_images
         Do not draw images and videos. Drawing may take longer than detection.
     every
@@ -101,7 +102,6 @@ def predict(
     ray
         For Parquet files: run on Ray, on the cluster at RAY_ADDRESS or on this machine.
     """
-    wanted = None if classes is None else [each.strip() for each in classes.split(",")]
     if out.suffix == ".parquet":
         from setmatch.bulk.predictor import Predictor
 
@@ -112,7 +112,7 @@ def predict(
             engine,
             device=device,
             threshold=threshold,
-            classes=wanted,
+            classes=classes,
             batch_size=batch_size,
             tiles=tiles,
             overlap=overlap,
@@ -168,7 +168,7 @@ def predict(
         images, videos = split_sources(sources)
         if not videos and (track or choice != FrameChoice()):
             raise ConfigError(_FOR_VIDEOS)
-        options = PredictOptions.of(runs, threshold, segment_threshold, at_once, wanted)
+        options = PredictOptions.of(runs, threshold, segment_threshold, at_once, classes)
         if images or not videos:
             try:
                 _report_images(
@@ -177,7 +177,7 @@ def predict(
                         out,
                         threshold,
                         batch_size=at_once,
-                        classes=wanted,
+                        classes=classes,
                         drawn=not no_images,
                     )
                 )

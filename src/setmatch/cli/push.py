@@ -37,7 +37,7 @@ def push(
         License of the weights, such as apache-2.0 or cc-by-4.0. Defaults to the license in the
         weights.
     dataset
-        Name of the training data on the hub, if it is there.
+        Name of the training data on the hub, as OWNER/NAME, if it is there.
     metrics
         JSON file written by `setmatch evaluate --json`. Defaults to the metrics of a run's best
         weights.

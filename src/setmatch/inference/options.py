@@ -53,8 +53,9 @@ class PredictOptions:
     ) -> Self:
         """Return the options with the model's own threshold for None, and its best for "best".
 
-        `classes` are names or class indices, or one of them. Raises ConfigError if a value is out
-        of range, or the model has no best thresholds or no such class.
+        `classes` are names or class indices, or one of them; a string may name several, separated
+        by commas. Raises ConfigError if a value is out of range, or the model has no best
+        thresholds or no such class.
         """
         options = cls(shown_scores(engine, threshold), segment_threshold, batch)
         if classes is None:

@@ -81,7 +81,7 @@ def push(
     license
         License of the weights, such as "apache-2.0", if not that which they carry.
     dataset
-        Name of the data set on the hub.
+        Name of the data set on the hub, owner/name.
     metrics
         What `evaluate` returned, or the JSON file that it wrote. Default: the metrics of the best
         weights of a run.
@@ -98,14 +98,17 @@ def push(
     Raises
     ------
     ConfigError
-        No such name or license, no token or one that may not write there, a repository with other
-        files, terms of the weights that do not let them be published, or a folder that exists.
+        No such name, data set or license, no token or one that may not write there, a repository
+        with other files, terms of the weights that do not let them be published, or a folder that
+        exists.
     UnreachableError
         The hub cannot be reached.
     WeightsError
         The model cannot be loaded.
     """
     hub.require_hub_id(name)
+    if dataset is not None:
+        hub.require_dataset_id(dataset)
     if out is not None:
         _require_new(Path(out))
     else:

@@ -9,6 +9,7 @@ from typing import Any
 from setmatch.errors import ConfigError, short, suggest
 
 TRAINED_ON = "trained by setmatch on "  # the beginning of a source, before the data set
+_MOST_DIGITS = 18  # of an index; int refuses to read thousands
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 STARTED_FROM = ", from "  # what follows the data set, before the initial weights, if any
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -75,21 +76,42 @@ class Categories:
         return self.names[class_index] or f"class {self.ids[class_index]}"
 
     def indices_of(self, wanted: str | int) -> list[int]:
-        """Return the index of a class that is given by its index, or all indices of a name.
+        """Return the index of a class that is given by its index, or all indices of names.
 
-        A string of digits that is not a name is an index. Raises ConfigError for an unknown class.
+        A string is a name, or names and indices separated by commas. A name that itself contains
+        commas is written as it is: of several readings, the longest name counts. A string of
+        digits that is not a name is an index. Raises ConfigError for an unknown class.
         """
-        if not isinstance(wanted, str | Integral):
+        if isinstance(wanted, Integral):
+            return [self._index(int(wanted))]
+        if not isinstance(wanted, str):
             raise ConfigError(f"class {short(wanted)}: give the name or the index of a class")
-        count = len(self)
-        names = [self.name(index) for index in range(count)]
-        if isinstance(wanted, Integral) or (wanted not in names and wanted.isdecimal()):
-            if not 0 <= int(wanted) < count:
-                raise ConfigError(f"class {wanted}: class indices are 0 to {count - 1}")
-            return [int(wanted)]
-        if wanted not in names:
-            raise ConfigError(f"class {wanted!r}: no such class; {suggest(wanted, names)}")
-        return [index for index, name in enumerate(names) if name == wanted]
+        indices: dict[str, list[int]] = {}
+        for index in range(len(self)):
+            indices.setdefault(self.name(index), []).append(index)
+        most = 1 + max(name.count(",") for name in indices)  # pieces of a name
+        pieces, start, found = wanted.split(","), 0, list[int]()
+        while start < len(pieces):
+            ends = range(min(start + most, len(pieces)), start, -1)
+            texts = ((end, ",".join(pieces[start:end])) for end in ends)
+            known = ((end, name) for end, text in texts for name in (text, text.strip()))
+            start, name = next(
+                ((end, name) for end, name in known if name in indices),
+                (start + 1, pieces[start].strip()),
+            )
+            found += indices[name] if name in indices else [self._index(name)]
+        return found
+
+    def _index(self, index: int | str) -> int:
+        """Return an index, if there is a class of it; raise ConfigError otherwise."""
+        if isinstance(index, str) and not index.isdecimal():
+            names = [self.name(each) for each in range(len(self))]
+            raise ConfigError(f"class {short(index)}: no such class; {suggest(index, names)}")
+        too_long = isinstance(index, str) and len(index) > _MOST_DIGITS
+        if too_long or not 0 <= int(index) < len(self):
+            shown = index[:_MOST_DIGITS] if isinstance(index, str) else index
+            raise ConfigError(f"class {shown}: class indices are 0 to {len(self) - 1}")
+        return int(index)
 
 
 @dataclass(frozen=True)

@@ -207,16 +207,11 @@ async def _while_connected(work: Awaitable[bytes], receive: Callable[[], Awaitab
 
 def _options(asked: Asked, engine: Engine) -> PredictOptions:
     """Return the options of a request; raises ConfigError for those that the model has not."""
-    names = {each.name for each in classes_of(engine)}
-    classes = None
-    if asked.classes is not None:  # a name may contain a comma, and spaces around it
-        lists = [[text] if text in names else text.split(",") for text in asked.classes]
-        classes = [text if text in names else text.strip() for each in lists for text in each]
     threshold = asked.threshold
     if engine.has_masks and threshold != "best":
         default = engine.default_threshold if threshold is None else threshold
         threshold = max(float(default), LEAST_MASK_SCORE)
-    return PredictOptions.of(engine, threshold, None, 1, classes)
+    return PredictOptions.of(engine, threshold, None, 1, asked.classes)
 
 
 def _facts(engine: Engine, name: str, engine_name: str, limits: Limits) -> ModelFacts:

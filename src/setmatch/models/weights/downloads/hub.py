@@ -46,24 +46,36 @@ def is_hub_id(name: str) -> bool:
 
 def require_hub_id(name: str) -> None:
     """Raise ConfigError for what the hub takes for no name, or `load` for a file."""
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
-
-    owner, _, model = name.partition("/")
-    try:
-        for part in (owner, model):
-            validate_repo_id(part)
-        validate_repo_id(name)
-    except HFValidationError:
-        is_valid = False
-    else:  # older versions of the library let other letters and a line break at the end pass
-        is_valid = is_hub_id(name) and name.isascii() and name.strip() == name
-    if not is_valid:
+    if not (_is_valid(name) and "/" in name and is_hub_id(name)):
         raise ConfigError(
             f"{short(name)}: not a name of a hub repository; give your own name or an "
             "organization's, and that of the model, as in anna/blood-cells: letters, digits, and "
             "single dashes, dots and underscores inside"
         )
+
+
+def require_dataset_id(name: str) -> None:
+    """Raise ConfigError for no name of a data set on the hub, a few of which have no owner."""
+    if not _is_valid(name):
+        raise ConfigError(
+            f"dataset {short(name)}: not a name of a data set on the hub; give its owner and its "
+            "name, as in anna/cell-images: letters, digits, and single dashes, dots and "
+            "underscores inside"
+        )
+
+
+def _is_valid(name: str) -> bool:
+    """Return whether the hub takes a text for the name of a repository, with or without owner."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    try:
+        for part in (name, *name.split("/")):
+            validate_repo_id(part)
+    except HFValidationError:
+        return False
+    # Older versions of the library let other letters and a line break at the end pass.
+    return name.isascii() and name.strip() == name
 
 
 def fetch_hub(repository: str, revision: str | None = None) -> Path:
