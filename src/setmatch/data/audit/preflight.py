@@ -51,7 +51,7 @@ class DataCheck:
         sentences = [_sentence(each) for each in groups if each.first.kind not in UNREADABLE_KINDS]
         if not self.unreadable:
             return sentences
-        return [f"data, {_LABELS['error']}: {self.unreadable}; {_TOLD}", *sentences]
+        return [f"data: {self.unreadable}; {_TOLD}", *sentences]
 
     def write(self, path: Path, while_training: Mapping[str, object] | None = None) -> None:
         """Write the statistics and every finding as JSON.
