@@ -19,7 +19,7 @@ PATHS: dict[str, Callable[[str], str]] = {
     "images/": lambda name: f"images/{name}",
     "of Windows": lambda name: f"..\\..\\label-studio\\media\\upload\\4\\{name}",
     "of local files": lambda name: f"/data/local-files/?d=images/{name}",
-    "of the server": lambda name: f"http://localhost:8080/data/upload/4/{name}",
+    "of the server": lambda name: f"https://labels.example.org/data/upload/4/{name}",
 }
 
 
