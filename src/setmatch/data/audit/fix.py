@@ -65,7 +65,7 @@ def write_fixed(data: Path, discovered: DiscoveredDataset, out: Path) -> list[Ch
     changes: list[Change] = []
     written: set[Path] = set()
     for part in discovered.parts.values():
-        is_coco = part.format == "coco"
+        is_coco = part.format == "coco" and not part.details  # of several files, one is made
         if is_coco and part.source in written:
             continue
         written.add(part.source)

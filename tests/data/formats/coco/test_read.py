@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from setmatch.data.formats.coco.read import read_coco
 from setmatch.errors import DataError
-from small_coco import IMAGE_NAMES, annotation, read, sound, write_images
+from small_coco import IMAGE_NAMES, annotation, category, edited, read, sound, write_images
 
 
 @pytest.fixture(scope="module")
@@ -140,3 +140,10 @@ def test_each_category_is_compared_with_few_others(folder: Path):
     dataset = read(folder, tree)
     assert len(dataset.categories) == 40_002
     assert dataset.fix_counts["listed twice: read once"] == 1
+
+
+@pytest.mark.parametrize("name", [7, 0, -1])
+def test_a_class_name_may_be_a_number(tmp_path: Path, name: int):
+    """As in data sets of digits."""
+    write_images(tmp_path)
+    assert read(tmp_path, edited(category(0, name=name))).categories.names == ("car", str(name))

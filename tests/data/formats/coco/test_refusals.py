@@ -96,7 +96,7 @@ REFUSED: Mapping[str, tuple[Change, str, str, str]] = {
         without("categories", 1, "name"),
         *("categories[1] (id 3)", "has no 'name'", TEXT),
     ),
-    "class name a number": (category(1, name=7), "categories[1] (id 3)", "'name' is 7", TEXT),
+    "class name a flag": (category(1, name=True), "categories[1] (id 3)", "'name' is True", TEXT),
     "class name empty": (category(1, name=""), "categories[1] (id 3)", "'name' is ''", TEXT),
     "no file name": (
         without("images", 1, "file_name"),

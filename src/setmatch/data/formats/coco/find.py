@@ -14,13 +14,15 @@ import msgspec
 
 from setmatch.data.formats.base import WHOLE, SplitSource
 from setmatch.data.formats.coco.layout import default_root, image_folders
-from setmatch.data.formats.layout import ANNOTATION_FOLDERS, files_in, subfolders
+from setmatch.data.formats.coco.merge import are_parts
+from setmatch.data.formats.layout import ANNOTATION_FOLDERS, common_folder, files_in, subfolders
 from setmatch.data.formats.unread_formats import describe_unread
 from setmatch.data.splits import split_in
 from setmatch.errors import DataError
 from setmatch.files.reading import open_regular, read_json
 
 Kind = Literal["coco", "panoptic"]
+_SHOWN = 4  # files in a note
 _SAMPLED_BYTES = 1 << 16  # of the first annotations, which tell their kind
 _MARKS_OF_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # If a split has several files, the first of these patterns that matches wins.
@@ -106,8 +108,10 @@ def _find(path: Path, kind: Kind) -> dict[str, SplitSource]:
             else:
                 by_split.setdefault(split, []).append(file)
     sources = {split: _preferred(files, split, kind, path) for split, files in by_split.items()}
-    if len(without_split) == 1 and not sources:
-        return {WHOLE: json_source(without_split[0], WHOLE, kind, path)}
+    if not sources:
+        whole = _as_one(without_split, WHOLE, kind, path)
+        if whole is not None:
+            return {WHOLE: _noting_others(whole, without_split, path, "the data set")}
     # Other names are splits of their own: minival2014 of instances_minival2014.json.
     for file in without_split:
         split = re.sub("^(instances|panoptic)_", "", file.stem)
@@ -165,18 +169,49 @@ def _preferred(files: Sequence[Path], split: str, kind: Kind, root: Path) -> Spl
     """Return the likeliest of a split's files; raises DataError where several may be meant."""
     ranks = [_rank(file) for file in files]
     best = [file for file, rank in zip(files, ranks, strict=True) if rank == min(ranks)]
-    if any(not filecmp.cmp(best[0], other, shallow=False) for other in best[1:]):
+    source = _as_one(best, split, kind, root)
+    if source is None:
         names = ", ".join(map(str, best))
         raise DataError(
             f"{names}: several JSON files for the split {split!r}; name the one to use, as in "
             f"`setmatch audit {shlex.quote(str(best[0]))}`, or move the others away"
         )
-    source = json_source(best[0], split, kind, root)
-    others = [str(file.relative_to(root)) for file in files if file != best[0]]
-    if not others:
-        return source
-    note = f"split {split!r} is read from {best[0].relative_to(root)}, not from {', '.join(others)}"
-    return replace(source, notes=(note,))
+    return _noting_others(source, files, root, f"split {split!r}")
+
+
+def _noting_others(
+    source: SplitSource, files: Sequence[Path], root: Path, what: str
+) -> SplitSource:
+    """Return a source that says which of the files that may be meant are not read."""
+    names = [str(file.relative_to(root)) for file in source.files]
+    others = [str(file.relative_to(root)) for file in files if file not in source.files]
+    notes = []
+    if len(names) > 1:
+        are = (
+            f"{what} is read from {len(names)} files, whose objects are of other classes or images"
+        )
+        notes.append(f"{are}: {_shown(names)}")
+    if others:
+        notes.append(f"{what} is read from {_shown(names)}, not from {', '.join(others)}")
+    return replace(source, notes=tuple(notes))
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + ", ..." * (len(names) > _SHOWN)
+
+
+def _as_one(files: Sequence[Path], split: str, kind: Kind, root: Path) -> SplitSource | None:
+    """Return files as one source if they are parts of one data set, or copies; None otherwise."""
+    different: list[Path] = []
+    for file in files:
+        if not any(filecmp.cmp(file, other, shallow=False) for other in different):
+            different.append(file)
+    if len(different) == 1:
+        return json_source(different[0], split, kind, root)
+    if kind != "coco" or not different or not are_parts(different):
+        return None
+    source, parts = json_source(different[0], split, kind, root), tuple(different)
+    return replace(source, source=common_folder(parts), files=parts, details=parts)
 
 
 def _rank(file: Path) -> int:

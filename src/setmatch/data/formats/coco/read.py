@@ -7,7 +7,7 @@ Refused: anything that could teach the wrong thing, such as a category that is n
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -142,6 +142,17 @@ def _read_any(source: Path, area: SearchArea, boxes: BoxConvention | None) -> De
     fixes: list[AnnotationFix] = []
     lists = parse(source, InstancesFile)
     number_text_ids(lists, fixes)
+    return read_lists(source, lists, area, boxes, fixes)
+
+
+def read_lists(
+    source: Path,
+    lists: Mapping[str, Records],
+    area: SearchArea,
+    boxes: BoxConvention | None,
+    fixes: list[AnnotationFix],
+) -> DetectionDataset:
+    """Return the data set of the lists of a COCO file, whose ids are numbers."""
     categories = read_categories(lists["categories"], fixes)
     image_table = read_images(lists["images"], area, fixes)
     records = lists["annotations"]
@@ -165,6 +176,9 @@ def read_categories(records: Records, fixes: list[AnnotationFix]) -> Categories:
         raise DataError(f"{records.file}: lists no categories; list at least one class")
     ids = _integers(records, "id", fixes).tolist()
     names: dict[int, str] = {}
+    for record in records.rows:
+        if type(record.name) is int:  # such as the digits 0 to 9
+            record.name = str(record.name)
     written = records.texts("name")
     cleaned = [clean_name(name) for name in written]
     blank = [position for position, name in enumerate(cleaned) if name != written[position]]
@@ -215,11 +229,43 @@ def read_images(records: Records, area: SearchArea, fixes: list[AnnotationFix]) 
     A few others are left out and recorded in `fixes`. Raises DataError where they are many, or
     two images share an id.
     """
+    distinct = distinct_images(records, fixes)
+    sides_px = [_integers(records, key, fixes, missing=0) for key in ("height", "width")]
+    kept, ids, names = distinct.positions, distinct.ids, distinct.names
+    located = locate_photographs(names, area)
+    fixes += located.fixes
+    sizes_px, absent, unread = _sizes_px(names, located, np.stack(sides_px, axis=1)[kept], fixes)
+    drop_missing(located.root, list(absent.values()), len(names), fixes, located.advice)
+    usable = np.array([position not in absent for position in range(len(names))], dtype=bool)
+    return ImageTable(
+        located.root,
+        ids[usable],
+        [name for name, keep in zip(located.names, usable, strict=True) if keep and name],
+        sizes_px[usable].astype(np.int32),
+        frozenset(ids[~usable].tolist()),
+        located.notes,
+        tuple(unread),
+    )
+
+
+@dataclass(frozen=True)
+class DistinctImages:
+    """The images of a list, each once: its position in the list, id and file name."""
+
+    positions: Int64[np.ndarray, " N"]
+    ids: Int64[np.ndarray, " N"]
+    names: list[str]
+
+
+def distinct_images(records: Records, fixes: list[AnnotationFix]) -> DistinctImages:
+    """Return the images of a list once, which may repeat them.
+
+    Raises DataError where there are none, or two share an id.
+    """
     if not len(records):
         raise DataError(f"{records.file}: lists no images; list at least one, or name another file")
     ids = _integers(records, "id", fixes)
     names = _file_names(records, fixes)
-    sides_px = [_integers(records, key, fixes, missing=0) for key in ("height", "width")]
     _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
     original = first[inverse]
     for position in np.flatnonzero(original != np.arange(len(ids))).tolist():
@@ -232,21 +278,7 @@ def read_images(records: Records, area: SearchArea, fixes: list[AnnotationFix]) 
             AnnotationFix(other, None, f"image {ids[position]}", "listed twice: read once")
         )
     kept = np.sort(first)
-    names = [names[position] for position in kept.tolist()]
-    located = locate_photographs(names, area)
-    fixes += located.fixes
-    sizes_px, absent, unread = _sizes_px(names, located, np.stack(sides_px, axis=1)[kept], fixes)
-    drop_missing(located.root, list(absent.values()), len(names), fixes, located.advice)
-    usable = np.array([position not in absent for position in range(len(names))], dtype=bool)
-    return ImageTable(
-        located.root,
-        ids[kept][usable],
-        [name for name, keep in zip(located.names, usable, strict=True) if keep and name],
-        sizes_px[usable].astype(np.int32),
-        frozenset(ids[kept][~usable].tolist()),
-        located.notes,
-        tuple(unread),
-    )
+    return DistinctImages(kept, ids[kept], [names[position] for position in kept.tolist()])
 
 
 def _file_names(records: Records, fixes: list[AnnotationFix]) -> list[str]:
