@@ -6,9 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from setmatch.errors import WeightsError, quoted
+from setmatch.errors import WeightsError, quoted, short
 from setmatch.models.class_rows import ClassRows
 from setmatch.models.registry import build
+from setmatch.models.same_classes import same_classes
 from setmatch.models.weights.layouts.key_map import State
 from setmatch.structures.metadata import Categories, ModelCard
 
@@ -21,8 +22,8 @@ def adapt_classes(
 ) -> tuple[ModelCard, State, list[str]]:
     """Return card and weights for `categories`; rows of classes with the same name are kept.
 
-    Names are compared case-insensitively. Rows of new classes are initialized at random; rows for
-    "no object" or background are kept. Classes without names take the new names if there are as
+    Names are compared as `same_classes` does. Rows of new classes are initialized at random; rows
+    for "no object" or background are kept. Classes without names take the new names if there are as
     many. The third value lists the changes. Raises WeightsError for a model whose class rows are
     unknown (`Detector.class_rows`).
     """
@@ -32,12 +33,14 @@ def adapt_classes(
         return card, state, []
     if not any(old.names) and len(old) == len(categories):
         return renamed, state, [f"named the {len(old)} classes of the file: all rows kept"]
-    known = {name.casefold(): class_index for class_index, name in enumerate(old.names) if name}
-    rows = [known.get(name.casefold()) if name else None for name in categories.names]
+    rows = same_classes(old.names, categories.names)
     kept = [categories.name(class_index) for class_index, row in enumerate(rows) if row is not None]
     new = [categories.name(class_index) for class_index, row in enumerate(rows) if row is None]
-    dropped = [
-        name for name in old.names if name and name.casefold() not in {k.casefold() for k in kept}
+    dropped = [name for index, name in enumerate(old.names) if name and index not in rows]
+    renames = [
+        f"{short(name)} is {short(old.names[row])}"
+        for name, row in zip(categories.names, rows, strict=True)
+        if name and row is not None and name.casefold() != str(old.names[row]).casefold()
     ]
     model = build(renamed)
     fresh = model.state_dict()
@@ -52,6 +55,9 @@ def adapt_classes(
         note = f"kept {_listed(kept)}; new {_listed(new)}; dropped {_listed(dropped)}"
     else:
         note = f"new for {_listed(new)}; the weights know {_listed(dropped)}"
+    if renames:
+        more = f" and {len(renames) - 8} more" if len(renames) > 8 else ""
+        note += f". Of these, {', '.join(renames[:8])}{more} in the weights"
     return renamed, adapted, [f"class head: {note}"]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from setmatch.models.weights.classes.objects365 import named_as_objects365
+from setmatch.models.weights.classes.objects365 import OBJECTS365
 from setmatch.structures.metadata import Categories
 
 # fmt: off
@@ -80,14 +80,12 @@ def assumed_categories(
                 f"assumed {whose} class names: the file has {num_classes} classes and no names"
             )
             return categories
-    unnamed = Categories(tuple(range(num_classes)), (None,) * num_classes)
-    objects365 = named_as_objects365(unnamed)
-    if objects365 is not unnamed:
+    if num_classes in OBJECTS365:
         notes.append(
             f"assumed Objects365's class names: the file has {num_classes} classes and no names"
         )
-        return objects365
+        return OBJECTS365[num_classes]
     notes.append(
         f"the file has no names for its {num_classes} classes: pass categories= to name them"
     )
-    return unnamed
+    return Categories(tuple(range(num_classes)), (None,) * num_classes)

@@ -53,13 +53,3 @@ OBJECTS365_NAMES = tuple(re.split(r",\s+", _NAMES.strip()))
 OBJECTS365_CLASSES = Categories(tuple(range(366)), (None, *OBJECTS365_NAMES))
 OBJECTS365_THINGS = Categories(tuple(range(1, 366)), OBJECTS365_NAMES)
 OBJECTS365 = {len(each): each for each in (OBJECTS365_CLASSES, OBJECTS365_THINGS)}
-_PLACEHOLDER = re.compile(r"LABEL_\d+")
-
-
-def named_as_objects365(categories: Categories) -> Categories:
-    """Return Objects365's classes for as many without names, or with those of a config's default.
-
-    Others are returned as they are.
-    """
-    named = [name for name in categories.names if name and not _PLACEHOLDER.fullmatch(name)]
-    return categories if named else OBJECTS365.get(len(categories), categories)

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from setmatch.errors import WeightsError, short
 from setmatch.files.reading import read_text
 from setmatch.files.safe_yaml import YamlError, parse_yaml
+from setmatch.models.weights.classes.objects365 import OBJECTS365
 from setmatch.models.weights.layouts.key_map import State
 from setmatch.models.weights.raw_checkpoint import CONFIG, SAFETENSORS
 from setmatch.structures.metadata import Categories
@@ -52,8 +53,12 @@ def stated_license(folder: Path) -> str | None:
 
 
 def label_settings(categories: Categories) -> dict[str, Any]:
-    """Return the settings that name the classes of a model; those without a name are "N/A"."""
-    names = {index: name or "N/A" for index, name in enumerate(categories.names)}
+    """Return the settings that name the classes of a model; those without a name are "N/A".
+
+    If none has a name, they are transformers' own placeholders.
+    """
+    unnamed = "N/A" if any(categories.names) else "LABEL_{}"
+    names = {index: name or unnamed.format(index) for index, name in enumerate(categories.names)}
     return {
         "id2label": {str(index): name for index, name in names.items()},
         "label2id": {name: index for index, name in names.items()},
@@ -65,10 +70,17 @@ def named_categories(
 ) -> Categories:
     """Return the classes of a model, named by `id2label` in its config.json.
 
-    Names of classes that the model does not have, and classes without a name, are noted. Raises
-    WeightsError for labels that are not class indices with names.
+    As many classes as Objects365 has, without names, are its. Names of classes that the model does
+    not have, and classes without a name, are noted. Raises WeightsError for labels that are not
+    class indices with names.
     """
-    labels = _labels(config, folder)
+    labels = {
+        index: name
+        for index, name in _labels(config, folder).items()
+        if name != f"LABEL_{index}"  # transformers' own, where no name was given
+    }
+    if not labels and num_classes in OBJECTS365:
+        return OBJECTS365[num_classes]
     beyond = sorted(class_index for class_index in labels if class_index >= num_classes)
     if beyond:
         shown = ", ".join(f"{index}: {short(labels[index])}" for index in beyond[:8])

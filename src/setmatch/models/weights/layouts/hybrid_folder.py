@@ -14,7 +14,6 @@ from setmatch.models.layers.encoders.hybrid_encoder import Memory
 from setmatch.models.layers.queries.queries import AnchorSelection, anchor_boxes
 from setmatch.models.weights.card import read_preprocessing
 from setmatch.models.weights.classes.coco import with_coco_ids
-from setmatch.models.weights.classes.objects365 import named_as_objects365
 from setmatch.models.weights.downloads.download import PublishedRepository, fetch_published
 from setmatch.models.weights.layouts.hub_folder import PREPROCESSOR, named_categories
 from setmatch.models.weights.layouts.key_map import State, with_every_head
@@ -209,7 +208,7 @@ def categories_of(
     num_classes: int, config: Mapping[str, Any], path: Path, notes: list[str]
 ) -> Categories:
     """Return the classes that config.json names, which are COCO's with their ids if all agree."""
-    return with_coco_ids(named_as_objects365(named_categories(num_classes, config, path, notes)))
+    return with_coco_ids(named_categories(num_classes, config, path, notes))
 
 
 def expansion(inner: int, dim: int) -> float:
