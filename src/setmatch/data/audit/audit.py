@@ -31,6 +31,7 @@ from setmatch.data.audit.recommend.tiles import check_tiles, train_command
 from setmatch.data.audit.statistics import SplitStatistics, compute_statistics, objects_of
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.discovery import DiscoveredDataset
+from setmatch.data.formats.base import LostSplitError
 from setmatch.data.images.corrupt_files import find_unreadable, sample
 from setmatch.data.images.unreadable import unreadable_line
 from setmatch.data.open import open_splits
@@ -227,8 +228,13 @@ def _unreadable_splits(errors: Mapping[str, DataError]) -> list[Finding]:
     splits: dict[str, str] = {}  # by message: train and val may be taken from the same file
     for split, error in errors.items():
         splits.setdefault(str(error), split)
+    lost = str(errors.get("test")) if isinstance(errors.get("test"), LostSplitError) else None
     return [
-        Finding("error", kind, action, split, value=message) for message, split in splits.items()
+        # Roboflow names a test split whether there is one or not.
+        Finding("note", "no test split", "", split, value=message)
+        if message == lost
+        else Finding("error", kind, action, split, value=message)
+        for message, split in splits.items()
     ]
 
 

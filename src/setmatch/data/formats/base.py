@@ -54,6 +54,10 @@ class UnrelatedFileError(DataError):
     """
 
 
+class LostSplitError(DataError):
+    """A split that a file names, but whose folder or list does not exist."""
+
+
 def _never(file: Path) -> bool:
     return False
 

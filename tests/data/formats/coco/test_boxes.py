@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from setmatch.data.annotations.box_convention import BoxConvention
+from setmatch.data.annotations.boxes_in_pixels import turned_xywh_px
 from setmatch.data.audit.checks.checks import check_annotations
 from setmatch.data.audit.fix import fix_coco
 from setmatch.data.dataset import DetectionDataset
@@ -17,7 +18,7 @@ from setmatch.data.formats.coco.read_panoptic import read_panoptic
 from setmatch.data.open import open_dataset
 from setmatch.errors import DataError
 from setmatch.structures.metadata import Preprocessing
-from small_coco import Change, edited, object_, read, write_images
+from small_coco import Change, annotation, edited, object_, read, sound, write_images
 from written_boxes import random_boxes, write_set
 
 TURNED = "box turned by its rotation: read as the box around it"
@@ -245,3 +246,47 @@ def test_angles_that_may_be_radians_are_refused(folder: Path, change: dict[str, 
 def test_other_angles_leave_the_box(folder: Path, angle: Any):
     dataset = read(folder, edited(object_(0, attributes={"angle": angle})))
     assert found(dataset) == (BOX, [])
+
+
+def with_angles(key: str, angles: list[float], boxes: list[list[float]]) -> dict[str, Any]:
+    tree = sound()
+    tree["annotations"] = [
+        annotation(i, 10, 3, box, attributes={key: angle})
+        for i, (angle, box) in enumerate(zip(angles, boxes, strict=True))
+    ]
+    return tree
+
+
+WIDE = [[0.0, float(i), 60.0, 10.0] for i in range(8)]
+SMALL = [[20.0 + i, 15.0, 12.0, 6.0] for i in range(8)]
+NOT_TURNS = {
+    "boxes leave the image": ([30.0, 45.0, 60.0, 120.0] * 2, WIDE, "8 of 8 boxes would leave"),
+    "right angles": ([90.0, 270.0] * 4, SMALL, "all 8 that would are multiples of 90"),
+    "right angles among others": ([0.0, 90.0, 180.0, 270.0] * 3, [*SMALL, *SMALL[:4]], "all 6"),
+}
+
+
+@pytest.mark.parametrize("case", NOT_TURNS)
+def test_angles_that_probably_turn_nothing_are_asked_about(folder: Path, case: str):
+    """An angle may be that of a view. Judged over the whole file."""
+    angles, boxes, evidence = NOT_TURNS[case]
+    with pytest.raises(DataError, match=f"'angle' probably does not turn boxes: {evidence}"):
+        read(folder, with_angles("angle", angles, boxes))
+    turned = read(folder, with_angles("rotation", angles, boxes))
+    expected = turned_xywh_px(np.array(boxes), np.array(angles))
+    assert turned.xywh_px == pytest.approx(expected, abs=1e-6)
+    unturned = read(folder, with_angles("view", angles, boxes))
+    assert unturned.xywh_px.tolist() == boxes
+
+
+@pytest.mark.parametrize("key", ["angle", "rotation"])
+def test_angles_that_turn_boxes_inside_their_images_are_read(folder: Path, key: str):
+    angles = [30.0, 45.0, 90.0, -20.0] * 2
+    turned = read(folder, with_angles(key, angles, SMALL))
+    expected = turned_xywh_px(np.array(SMALL), np.array(angles))
+    assert turned.xywh_px == pytest.approx(expected, abs=1e-6)
+
+
+def test_few_angles_prove_nothing(folder: Path):
+    dataset = read(folder, with_angles("angle", [90.0] * 4, SMALL[:4]))
+    assert sum(dataset.fix_counts.values()) == 4

@@ -90,3 +90,15 @@ def test_an_angle_turns_the_box(tmp_path: Path, tag: str, way: str):
 def test_angles_that_may_be_radians_are_refused(tmp_path: Path, angle: str):
     with pytest.raises(DataError, match=r"'angle' may be in radians.*call it 'rotation'"):
         one(tmp_path, xml(box(6, 4, 36, 24, more=f"<angle>{angle}</angle>")))
+
+
+@pytest.mark.parametrize("tag", ["angle", "rotation"])
+def test_angles_that_probably_turn_nothing_are_asked_about(tmp_path: Path, tag: str):
+    """All are right angles, by which nobody turns a box. A rotation turns it."""
+    objects = [box(20 + i, 15, 32 + i, 21, more=f"<{tag}>{90 + 180 * i}</{tag}>") for i in range(6)]
+    if tag == "angle":
+        with pytest.raises(DataError, match="'angle' probably does not turn boxes: all 6"):
+            one(tmp_path, xml(*objects))
+    else:
+        dataset = one(tmp_path, xml(*objects))
+        assert dataset.xywh_px.round(6).tolist() == [[23 + i, 12, 6, 12] for i in range(6)]

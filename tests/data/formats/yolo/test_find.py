@@ -74,14 +74,24 @@ def test_two_splits_never_get_the_same_images(tmp_path: Path):
 
 
 def test_a_lost_test_split_does_not_stop_training(tmp_path: Path):
-    """Opening that split raises the error, and the audit reports it."""
+    """Opening that split raises the error, and the audit notes it: Roboflow names it always."""
     config = NAMES + "train: ../train/images\nval: ../valid/images\ntest: ../test/images\n"
     check(write(tmp_path, pairs("train/a", "valid/b") | {"data.yaml": config}))
     with pytest.raises(DataError, match=r"'test' is '\.\./test/images', but none of"):
         open_dataset(tmp_path, "test")
     found = audit(tmp_path, has_gpu=False)
+    assert found.error_count == 0
+    (note,) = (each for each in found.findings if each.split == "test")
+    assert note.kind == "no test split"
+    assert "'test' is '../test/images', but none of" in note.value
+
+
+def test_a_lost_validation_split_must_be_fixed(tmp_path: Path):
+    config = NAMES + "train: ../train/images\nval: ../valid/images\n"
+    write(tmp_path, pairs("train/a") | {"data.yaml": config})
+    found = audit(tmp_path, has_gpu=False)
     assert [(each.kind, each.split) for each in found.findings if each.severity == "error"] == [
-        ("split that cannot be read", "test")
+        ("split that cannot be read", "val")
     ]
 
 

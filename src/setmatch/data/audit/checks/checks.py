@@ -9,6 +9,7 @@ from jaxtyping import Int64
 
 from setmatch.data.annotations.box_convention import ConventionDoubt
 from setmatch.data.annotations.cleaning import BOX_FLAWS, LOST_BOXES, TURNED
+from setmatch.data.audit.checks.crowds import check_crowds
 from setmatch.data.audit.findings import Finding, Severity
 from setmatch.data.audit.recommend.image_size import view_scales
 from setmatch.data.audit.recommend.num_queries import shown_at_once
@@ -49,6 +50,7 @@ def check_annotations(
     findings += _between_splits(splits)
     for split, dataset in splits.items():
         objects = objects_of(dataset)
+        findings += check_crowds(split, dataset)
         findings += _left_top(split, dataset)
         findings += _contradictory_boxes(split, dataset, objects)
         findings += _crowded_images(split, dataset, objects, num_queries, tile)

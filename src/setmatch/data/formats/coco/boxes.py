@@ -2,24 +2,26 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import hotcoco
 import msgspec
 import numpy as np
-from jaxtyping import Float64, Int32
+from jaxtyping import Bool, Float64, Int32
 
 from setmatch.data.annotations.box_convention import XYWH_PX, BoxConvention
 from setmatch.data.annotations.boxes_in_pixels import to_xywh_px, turned_xywh_px
 from setmatch.data.annotations.cleaning import NO_BOX, NO_ID, TURNED, AnnotationTable
 from setmatch.data.annotations.misread_boxes import WrittenBoxes
-from setmatch.data.annotations.rotations import TURNING, require_degrees
+from setmatch.data.annotations.rotations import TURNING, require_degrees, require_turns
 from setmatch.data.annotations.segmentations import (
     Segmentations,
     normalized_run_lengths,
     run_lengths_flaw,
 )
 from setmatch.data.dataset import AnnotationFix
+from setmatch.data.formats.build import ImageTable
 from setmatch.data.formats.coco.box_notations import read_notation, read_sides
 from setmatch.data.formats.coco.schema import AnnotationRecord
 from setmatch.data.formats.columns import Records, is_quadruple
@@ -161,26 +163,37 @@ def _points(text: msgspec.Raw) -> Float64[np.ndarray, "P 2"] | None:
     return np.concatenate([np.array(each).reshape(-1, 2) for each in whole]) if whole else None
 
 
+@dataclass(frozen=True)
+class Rotations:
+    """By how many degrees each box is turned, and where `is_angle` an attribute `angle` says so."""
+
+    source: Path
+    degrees: Float64[np.ndarray, " A"]
+    is_angle: Bool[np.ndarray, " A"]
+
+
 def rotations(
     records: Records, rows: AnnotationTable, names: Sequence[str], fixes: list[AnnotationFix]
-) -> Float64[np.ndarray, " A"]:
+) -> Rotations:
     """Return by how many degrees each box is turned: `attributes.rotation`, as CVAT writes it.
 
     Other tools write `angle`, or write either beside the box. Raises DataError where angles may be
     radians.
     """
     degrees = np.zeros(len(rows.origin))
+    is_angle = np.zeros(len(rows.origin), dtype=bool)
     given = []
     for row, origin in enumerate(rows.origin.tolist()):
         name, value = rotation_of(records.rows[origin])
         number = _number(value)
         if number is not None:
             degrees[row] = number
+            is_angle[row] = name == "angle"
             given.append((name, number))
         elif value is not None:
             fixes.append(_fix(rows, row, names, value, "rotation that is no number: read as 0"))
     require_degrees(records.file, given)
-    return degrees
+    return Rotations(records.file, degrees, is_angle)
 
 
 def rotation_of(record: AnnotationRecord) -> tuple[str, object]:
@@ -210,15 +223,18 @@ def _number(value: object) -> float | None:
 def turn(
     rows: AnnotationTable,
     segmentations: Segmentations | None,
-    degrees: Float64[np.ndarray, " A"],
-    names: Sequence[str],
+    rotations: Rotations,
+    images: ImageTable,
     fixes: list[AnnotationFix],
 ) -> AnnotationTable:
     """Return the rows with the box around each turned box; record each in `fixes`.
 
-    A box that is already the hull of its polygons stays: some tools write that one.
+    A box that is already the hull of its polygons stays: some tools write that one. Raises
+    DataError where angles probably turn nothing.
     """
+    degrees, names = rotations.degrees, images.names
     xywh_px = rows.xywh_px.copy()
+    turned = []
     for row in np.flatnonzero(degrees % 180).tolist():
         box = rows.xywh_px[row]
         hull = turned_xywh_px(box[None], degrees[row : row + 1])[0]
@@ -226,7 +242,12 @@ def turn(
         if is_hull or (hull == box).all():
             continue
         xywh_px[row] = hull
+        turned.append(row)
         fixes.append(_fix(rows, row, names, float(degrees[row]), TURNED))
+    turned = [row for row in turned if rotations.is_angle[row]]
+    sizes_px = images.sizes_px[rows.image[turned]]
+    written_px, hulls_px = rows.xywh_px[turned], xywh_px[turned]
+    require_turns(rotations.source, degrees[turned], written_px, hulls_px, sizes_px)
     return replace(rows, xywh_px=xywh_px)
 
 

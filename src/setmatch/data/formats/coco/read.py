@@ -164,8 +164,8 @@ def read_lists(
     segmentations = _segmentations(records, rows, image_table, fixes)
     written = written_boxes(rows, len(records), boxes)
     rows, segmentations = in_convention(rows, segmentations, image_table.sizes_px, boxes)
-    degrees = rotations(records, rows, image_table.names, fixes)
-    rows = turn(rows, segmentations, degrees, image_table.names, fixes)
+    turns = rotations(records, rows, image_table.names, fixes)
+    rows = turn(rows, segmentations, turns, image_table, fixes)
     dataset = assemble(source, image_table, categories, rows, segmentations, fixes, written=written)
     return replace(dataset, annotations_read=count)
 

@@ -19,7 +19,7 @@ import numpy as np
 from setmatch.data.annotations.box_convention import XYXY_PX, BoxConvention
 from setmatch.data.annotations.boxes_in_pixels import turned_xywh_px
 from setmatch.data.annotations.cleaning import SWAPPED, TURNED
-from setmatch.data.annotations.rotations import require_degrees
+from setmatch.data.annotations.rotations import require_degrees, require_turns
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.formats.build import AnnotationBuffer, ImageTable, assemble
 from setmatch.data.formats.class_names import categories_of, read_names
@@ -83,6 +83,7 @@ def read_voc(
     sizes_px = image_table.sizes_px.tolist()
     if boxes is None:
         _require_left_top(files, sizes_px)
+        _require_turns(root, files, image_table)
     buffer = AnnotationBuffer()
     for image, file in enumerate(files):
         for each in file.objects:
@@ -316,6 +317,25 @@ def _require_left_top(files: Sequence[VocFile], sizes_px: Sequence[tuple[int, in
             f"{len(boxes)} boxes leave their image if they are the left top, and none does if they "
             "are the center; read them so with --boxes cxcywh, or with --boxes xywh if not so"
         )
+
+
+def _require_turns(root: Path, files: Sequence[VocFile], images: ImageTable) -> None:
+    """Raise DataError where attributes called angle probably turn nothing."""
+    found = []
+    for image, file in enumerate(files):
+        for each in file.objects:
+            name, degrees = each.rotation
+            is_plain = not (each.is_turned or each.is_polygon or each.sized_sides)
+            if name == "angle" and degrees % 180 and is_plain:
+                found.append((image, degrees, _box_numbers(file, each)[1]))
+    if not found:
+        return
+    numbers = np.array([image for image, _, _ in found])
+    angles = np.array([degrees for _, degrees, _ in found])
+    corners = np.array([values for _, _, values in found])
+    xywh_px = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
+    hulls_px = turned_xywh_px(xywh_px, angles)
+    require_turns(root, angles, xywh_px, hulls_px, images.sizes_px[numbers])
 
 
 def _turned_box(file: VocFile, each: VocObject, fixes: list[AnnotationFix]) -> _Box:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from setmatch.data.formats.base import LostSplitError
 from setmatch.data.formats.class_names import clean_name, names_in
 from setmatch.data.formats.layout import existing_path
 from setmatch.data.formats.written_paths import written_parts
@@ -171,7 +172,7 @@ class _Places:
         shown = ", ".join(str(here / each)[:_MAX_CHARACTERS] for each in tried[:_MAX_NAMES])
         shown = shown or str(here)
         shown += ", ..." * (len(tried) > _MAX_NAMES)
-        raise DataError(
+        raise LostSplitError(
             f"{self.file}: '{key}' is {short(value, 200)}, but none of {shown} exists; correct the "
             "path"
         )
