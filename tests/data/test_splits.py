@@ -14,7 +14,7 @@ from setmatch.data import open as opening
 from setmatch.data.audit.audit import audit
 from setmatch.data.convert import convert_dataset
 from setmatch.data.open import open_dataset, require_split
-from setmatch.data.splits import holdout_mask
+from setmatch.data.splits import holdout_mask, split_of_list
 from setmatch.errors import DataError
 from setmatch.training.start.training_data import open_training_data
 
@@ -150,3 +150,15 @@ def test_a_data_yaml_is_its_folder(tmp_path: Path, splits: str):
     images = {split: len(dataset) for split, dataset in result.splits.items()}
     assert images == {"train": len(data.training), "val": len(data.validation)}
     assert convert_dataset(file, tmp_path / "to", "yolo").images == images
+
+
+@pytest.mark.parametrize(
+    ("stem", "split"),
+    [
+        *(("train", "train"), ("VALID", "val"), ("train_list", "train"), ("val-list", "val")),
+        *(("list_of_train", None), ("testing_images", "test"), ("autosplit_val", "val")),
+        *(("cat_train", None), ("trainval", None), ("train_val", None), ("list", None)),
+    ],
+)
+def test_a_list_of_images_tells_its_split(stem: str, split: str | None):
+    assert split_of_list(stem) == split

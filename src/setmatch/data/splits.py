@@ -12,6 +12,8 @@ SPLITS = {
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
 }
+# In names of lists, beside a split. Ultralytics writes autosplit_train.txt, PaddleX train_list.txt.
+_OF_LISTS = ("", "list", "lists", "autosplit", "image", "images", "img", "imgs", "file", "files")
 _ONE_IN = 6  # images are held out
 
 
@@ -28,6 +30,15 @@ def split_in(name: str) -> str | None:
     words = re.findall("[A-Z]?[a-z]+|[A-Z]+", name)
     splits = {split for word in words if (split := canonical(word))}
     return splits.pop() if len(splits) == 1 else None
+
+
+def split_of_list(stem: str) -> str | None:
+    """Return the split whose images a file of this name lists, as train and val_list do.
+
+    Words for lists and images mean nothing. Other words do: cat_train is the list of a class.
+    """
+    words = [word for word in re.split("[^a-z]+", stem.lower()) if word not in _OF_LISTS]
+    return canonical(words[0]) if len(words) == 1 else None
 
 
 def words_for(split: str) -> tuple[str, ...]:

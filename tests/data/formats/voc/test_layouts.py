@@ -48,6 +48,7 @@ LISTS = {
     "beside": ("{s}.txt", "{n}"),
     "images beside": ("{s}.txt", "./JPEGImages/{b}/{n}.png"),
     "image and XML file": ("{s}.txt", "./JPEGImages/{b}/{n}.png ./Annotations/{b}/{n}.xml"),
+    "PaddleX": ("{s}_list.txt", "JPEGImages/{b}/{n}.png Annotations/{b}/{n}.xml"),
     "Windows": ("{s}.txt", r"C:\\data\\JPEGImages\\{b}\\{n}.png"),
 }
 

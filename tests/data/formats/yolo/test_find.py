@@ -125,6 +125,16 @@ def test_image_lists_divide_one_folder(tmp_path: Path):
     assert sum(len(open_dataset(tmp_path, split)) for split in ("train", "val")) == 2
 
 
+@pytest.mark.parametrize("name", ["{}_list", "list-{}", "autosplit_{}", "{}_images"])
+def test_image_lists_may_have_longer_names(tmp_path: Path, name: str):
+    """Before, the author's splits were lost in silence."""
+    files = pairs("x/a", "x/b", images="images", labels="labels")
+    lists = {
+        f"{name.format(s)}.txt": f"images/{i}.png\n" for s, i in (("train", "a"), ("val", "b"))
+    }
+    check(write(tmp_path, files | lists | {"classes.txt": "cat\ndog\n"}))
+
+
 def test_a_label_without_an_image_is_reported(tmp_path: Path):
     """Unless its image is reported already, or it is not a label file."""
     files = pairs("train/a", "valid/b") | {"train/labels/c.txt": BOX, "classes.txt": "cat\ndog\n"}

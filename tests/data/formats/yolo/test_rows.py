@@ -334,3 +334,21 @@ def test_polygons_among_keypoints_are_refused(tmp_path: Path, shape, corners: in
     wanted = rf"4\.txt:1: .* it should have 5, or {5 + keypoints * numbers}: a box"
     with pytest.raises(DataError, match=wanted):
         open_dataset(root, "train")
+
+
+@pytest.mark.parametrize("keypoints", [2, 5])
+@pytest.mark.parametrize("missing", ["all", "some"])
+def test_keypoints_that_are_not_annotated_may_be_minus_one(
+    tmp_path: Path, keypoints: int, missing: str
+):
+    """As of WIDER FACE. Read as polygons, all boxes came to the left top of their images."""
+    rows = pose_rows(12, keypoints)
+    for row in rows if missing == "all" else rows[::2]:
+        row[4:] = [-1.0] * (2 * keypoints)
+    root = write_rows(tmp_path / "asked", rows, "names: [cat]\n")
+    with pytest.raises(DataError, match=f"is it a box and {keypoints} keypoints"):
+        open_dataset(root, "train")
+    config = f"names: [cat]\nkpt_shape: [{keypoints}, 2]\n"
+    assert_boxes(
+        open_dataset(write_rows(tmp_path / "said", rows, config), "train"), rows, KEYPOINTS
+    )

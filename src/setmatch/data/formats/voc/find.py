@@ -15,7 +15,7 @@ from setmatch.data.formats.layout import (
     split_folders,
 )
 from setmatch.data.formats.voc.split import TRAINVAL, VocSplit, files_by_stem, listed_stems
-from setmatch.data.splits import canonical, split_in
+from setmatch.data.splits import canonical, split_in, split_of_list
 from setmatch.errors import DataError
 
 _INNER = ("xmls", "xml", "annotations", "voc")  # in a folder of annotations
@@ -115,8 +115,8 @@ def _lists(folder: Path) -> dict[str, Path]:
     found = {}
     for name in files_in(folder, [".txt"]):
         stem = Path(name).stem
-        split = canonical(stem) or (stem if stem == TRAINVAL else None)
-        if split is not None:
+        split = split_of_list(stem) or (stem if stem == TRAINVAL else None)
+        if split is not None and (split not in found or canonical(stem)):
             found[split] = folder / name
     return found
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from setmatch.data.formats.layout import files_in, folders_below
 from setmatch.data.formats.written_paths import written_parts
 from setmatch.data.images.image_paths import SUFFIXES
-from setmatch.data.splits import canonical
+from setmatch.data.splits import split_of_list
 from setmatch.errors import DataError
 from setmatch.files.reading import read_text
 
@@ -84,7 +84,7 @@ def _listed(names: Path, xml_files: Mapping[str, str]) -> Iterable[str]:
         raise DataError(f"{names}: cannot be read ({reason}); replace or remove it") from None
     except UnicodeDecodeError:
         raise DataError(f"{names}: not UTF-8 text; save it as UTF-8") from None
-    is_of_class = canonical(names.stem) is None and names.stem != TRAINVAL
+    is_of_class = split_of_list(names.stem) is None and names.stem != TRAINVAL
     for line in filter(None, map(str.strip, lines)):
         name, _, last = line.rpartition(" ")
         if line in xml_files or not name:

@@ -34,7 +34,7 @@ from setmatch.data.formats.yolo.label_places import (
 from setmatch.data.formats.yolo.read import read_yolo
 from setmatch.data.formats.yolo.split_labels import SplitLabels, split_labels
 from setmatch.data.images.image_paths import SUFFIXES
-from setmatch.data.splits import canonical
+from setmatch.data.splits import canonical, split_of_list
 from setmatch.errors import DataError, quoted
 from setmatch.files.reading import read_bytes, read_text
 
@@ -367,8 +367,9 @@ def _image_lists(folder: Path) -> dict[str, Path]:
     """Return the text files that are named after splits and list images."""
     found: dict[str, Path] = {}
     for name in files_in(folder, [".txt"]):
-        split = canonical(Path(name).stem.removeprefix("autosplit_"))  # as Ultralytics names them
-        if split is None:
+        stem = Path(name).stem
+        split = split_of_list(stem)
+        if split is None or (split in found and not canonical(stem)):
             continue
         lines = _listed(folder / name)[:1]
         located = _locate(folder / name, lines, folder, split)

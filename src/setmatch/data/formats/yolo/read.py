@@ -33,7 +33,7 @@ from setmatch.data.formats.yolo.label_files import labels_of
 from setmatch.data.formats.yolo.rows import LabelFile, Line, resolve_rows
 from setmatch.data.images.decoding import size_for_annotations
 from setmatch.data.images.unreadable import UnreadableError, UnreadableFile
-from setmatch.data.splits import canonical
+from setmatch.data.splits import split_of_list
 from setmatch.errors import DataError, quoted
 from setmatch.files.reading import read_text
 
@@ -338,7 +338,7 @@ def _note_orphan_labels(
         for name in files_in(folder, [".txt"]):
             stem = Path(name).stem
             is_known = name in known[folder] or stem in absent or Path(stem).stem in absent
-            if not is_known and not is_list_of_names(name) and canonical(stem) is None:
+            if not is_known and not is_list_of_names(name) and split_of_list(stem) is None:
                 fixes.append(AnnotationFix(name, None, "label file", "without an image: left out"))
 
 

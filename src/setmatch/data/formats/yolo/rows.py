@@ -241,6 +241,8 @@ def _may_have_keypoints(values: Float64[np.ndarray, "N K"]) -> bool:
         return False
     if len(values) < fewest or not _all_contained(values[:, :4], keypoints):
         return False
+    if _are_absent(keypoints).any():  # no polygon has such points
+        return True
     polygons = values[:_SAMPLE].reshape(-1, count + 2, 2)
     strange = [_is_far(polygon) or _crosses_itself(polygon) for polygon in polygons]
     return sum(strange) >= least * len(strange)
@@ -257,12 +259,17 @@ def _all_contained(
 ) -> bool:
     """Return whether the boxes are in the image and, of 19 in 20, all keypoints in their box.
 
-    A keypoint at 0, 0 is one that is not annotated.
+    A keypoint at 0, 0 is one that is not annotated, and so is one at -1, -1, as of WIDER FACE.
     """
     center, size = boxes[:, None, :2], boxes[:, None, 2:]
     inside = (np.abs(keypoints - center) <= size * (0.5 + _NEAR)).all(axis=2)
-    contained = (inside | (keypoints == 0).all(axis=2)).all(axis=1) & _in_image(boxes)
+    absent = (keypoints == 0).all(axis=2) | _are_absent(keypoints)
+    contained = (inside | absent).all(axis=1) & _in_image(boxes)
     return bool(20 * (~contained).sum() <= len(boxes) - 1)
+
+
+def _are_absent(keypoints: Float64[np.ndarray, "N M 2"]) -> Bool[np.ndarray, "N M"]:
+    return np.asarray((keypoints == -1).all(axis=2))
 
 
 def _is_far(polygon: Float64[np.ndarray, "P 2"]) -> bool:
