@@ -157,6 +157,7 @@ def test_a_data_yaml_is_its_folder(tmp_path: Path, splits: str):
     [
         *(("train", "train"), ("VALID", "val"), ("train_list", "train"), ("val-list", "val")),
         *(("list_of_train", None), ("testing_images", "test"), ("autosplit_val", "val")),
+        *(("eval", "val"), ("evaluation_list", "val"), ("evaluator", None)),
         *(("cat_train", None), ("trainval", None), ("train_val", None), ("list", None)),
     ],
 )

@@ -9,7 +9,7 @@ from jaxtyping import Bool
 
 SPLITS = {
     "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev"),
+    "val": ("val", "valid", "validation", "dev", "eval", "evaluation"),
     "test": ("test", "testing"),
 }
 # In names of lists, beside a split. Ultralytics writes autosplit_train.txt, PaddleX train_list.txt.

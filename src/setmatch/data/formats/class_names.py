@@ -1,5 +1,6 @@
 """Class names, for formats that keep them in a text file apart from the annotations."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def names_in(path: Path) -> list[str] | None:
         raise DataError(
             f"{path}: cannot be read as UTF-8 text ({error}); save it as UTF-8"
         ) from None
-    names = [clean_name(line) for line in lines]
+    names = _without_numbers([clean_name(line) for line in lines])
     if not all(names):
         empty = names.index("") + 1
         raise DataError(f"{path}:{empty}: empty line; remove it, or write the class name")
@@ -93,6 +94,19 @@ def names_in(path: Path) -> list[str] | None:
             )
         seen.add(name)
     return names or None
+
+
+def _without_numbers(lines: Sequence[str]) -> list[str]:
+    """Return the names of lines that all begin with their number, from 0, as in "0: cat".
+
+    Numbers are part of the names where these would be equal without them, as in "1 euro".
+    """
+    found = (re.fullmatch(r"([0-9]{1,6})(?:\s*[:=,;\t]\s*| +)(\S.*)", line) for line in lines)
+    parts = [part for part in found if part is not None]
+    are_numbers = [int(part[1]) for part in parts] == list(range(len(lines)))
+    names = [part[2] for part in parts]
+    is_certain = len(lines) > 1 and len(set(names)) == len(names)
+    return names if are_numbers and is_certain else list(lines)
 
 
 def categories_of(

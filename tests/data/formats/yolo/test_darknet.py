@@ -105,3 +105,31 @@ def test_examples_of_settings_that_lead_nowhere_do_not_count(tmp_path: Path):
     text(tmp_path / "cfg/coco.data", "train = coco/train.txt\nnames = data/coco.names\n")
     text(tmp_path / "data/coco.names", "person\nbicycle\n")
     assert open_dataset(tmp_path, "train").categories.names == ("cat", "dog")
+
+
+def test_the_metric_of_a_data_file_is_no_split(tmp_path: Path):
+    names = write(tmp_path, "images", "labels")
+    for split, part in (("train", names[:3]), ("valid", names[3:])):
+        text(tmp_path / f"{split}.txt", "".join(f"images/{name}\n" for name in part))
+    text(tmp_path / "obj.names", NAMES)
+    lines = "train = train.txt\nvalid = valid.txt\nnames = obj.names\neval=coco\n"
+    text(tmp_path / "obj.data", lines)
+    assert len(open_dataset(tmp_path, "train")) == 3
+    assert len(open_dataset(tmp_path, "val")) == 1
+
+
+@pytest.mark.parametrize("between", [": ", ":", " ", "\t", " = ", ", "])
+def test_class_names_may_have_their_numbers_before_them(tmp_path: Path, between: str):
+    write(tmp_path, "images", "labels")
+    lines = [f"{number}{between}{name}\n" for number, name in enumerate(("red cat", "dog"))]
+    text(tmp_path / "classes.txt", "".join(lines))
+    assert open_dataset(tmp_path, "train").categories.names == ("red cat", "dog")
+
+
+@pytest.mark.parametrize(
+    "lines", ["0 euro|1 euro", "1 cat|2 dog", "0 cat|2 dog", "cat|1 dog", "0|1", "0 cats|one"]
+)
+def test_numbers_that_are_part_of_class_names_stay(tmp_path: Path, lines: str):
+    write(tmp_path, "images", "labels")
+    text(tmp_path / "classes.txt", lines.replace("|", "\n"))
+    assert open_dataset(tmp_path, "train").categories.names == tuple(lines.split("|"))

@@ -61,7 +61,8 @@ def read_data_yaml(file: Path, root: Path | None = None) -> DataYaml:
     used: dict[tuple[Path, ...], tuple[str, list[str]]] = {}
     for key, value in tree.items():
         split = canonical(key) if isinstance(key, str) else None
-        if split is None or not value:
+        names_metric = file.suffix == ".data" and key == "eval"  # as in eval=coco
+        if split is None or not value or names_metric:
             continue
         values = value if isinstance(value, list) else [value]
         if not all(isinstance(each, str) for each in values):
