@@ -221,3 +221,11 @@ def test_a_data_yaml_with_another_format_is_refused(tmp_path: Path):
         DataError, match="a file of the format yolo, not coco; leave out --format coco"
     ):
         discover_splits(tmp_path / "data.yaml", "coco")
+
+
+@pytest.mark.parametrize("place", [".", "2024/june"])
+def test_a_folder_of_photographs_alone_learns_what_it_needs(tmp_path: Path, place: str):
+    (tmp_path / place).mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (60, 40)).save(tmp_path / place / "a.jpg")
+    with pytest.raises(DataError, match="images need annotations: draw boxes in a tool such as"):
+        discover_splits(tmp_path)

@@ -6,14 +6,15 @@ from pathlib import Path
 
 from setmatch.data.formats.base import SplitSource, UnrelatedFileError
 from setmatch.data.formats.class_names import lists_of_names
-from setmatch.data.formats.layout import entries, subfolders
+from setmatch.data.formats.layout import entries, files_in, folders_below, subfolders
 from setmatch.data.formats.registry import FORMATS, format_named, format_names
 from setmatch.data.formats.unread_formats import describe_unread
 from setmatch.data.images.image_paths import SUFFIXES
-from setmatch.errors import DataError, suggest
+from setmatch.errors import DataError, counted, suggest
 
 _MAX_DEPTH = 2  # folders inside folders, as in VOCdevkit/VOC2007
 _MAX_CHAIN = 20  # folders with nothing but one folder inside, which count as none
+_OF_TEXTS = (".json", ".jsonl", ".xml", ".txt", ".csv", ".yaml", ".yml", ".data", ".names")
 _MAX_NAMES = 8  # in an error message
 
 
@@ -126,7 +127,7 @@ def _search_inside(folder: Path, format: str | None) -> DiscoveredDataset:
     raise DataError(
         f"{folder}: no annotations found, here or up to {_MAX_DEPTH} folders deep; looked for "
         f"{'; '.join(each.looks_for for each in searched)}; found {_other_format(folder, format)}"
-        f"{_content(folder)}{_hint(folder)}"
+        f"{_content(folder)}{_hint(folder) or _advice_on_images(folder)}"
     )
 
 
@@ -144,6 +145,20 @@ def _above_data(folder: Path) -> Path:
 def _hint(place: Path) -> str:
     known = describe_unread(place)
     return f"; {known}" if known else ""
+
+
+def _advice_on_images(folder: Path) -> str:
+    """Return what to do where a folder has photographs, and no file that may annotate them."""
+    places = list(folders_below(folder, folder))
+    has_images, has_texts = (
+        any(files_in(place, suffixes) for place in places) for suffixes in (SUFFIXES, _OF_TEXTS)
+    )
+    if not has_images or has_texts:
+        return ""
+    return (
+        "; images need annotations: draw boxes in a tool such as CVAT or Label Studio, and export "
+        "COCO, YOLO or Pascal VOC"
+    )
 
 
 def _other_format(folder: Path, format: str | None) -> str:
@@ -187,7 +202,7 @@ def _content(folder: Path) -> str:
     images = sum(name.lower().endswith(SUFFIXES) for name, _ in listed)
     names = [f"{name}/" if is_folder else name for name, is_folder in listed]
     shown = _shortened(names) if names else "nothing"
-    return f"{shown} ({images} images)" if images else shown
+    return f"{shown} ({counted(images, 'image')})" if images else shown
 
 
 def _shortened(names: list[str]) -> str:
