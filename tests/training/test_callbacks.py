@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 from tiny_runs import CrashError, assert_bit_equal, crash_before, log_rows, run_tiny, write_data
@@ -103,6 +104,29 @@ def test_no_error_of_a_callback_ends_a_training(tmp_path, method, error):
         callbacks.end("done")
     assert [f"Remote failed ({type(error).__name__}" in each for each in said] == [True]
     assert "\n" not in said[0]
+
+
+def test_what_one_does_to_its_row_or_recipe_reaches_nobody_else():
+    """Neither the others nor the run itself, which reads the row afterwards."""
+
+    class Careless(Callback):
+        def on_start(self, run):
+            run.recipe["train"].clear()
+
+        def on_step(self, row):
+            row.clear()
+
+        on_evaluate = on_step
+
+    recipe, other = {"train": {"lr": 1.0}}, Recorder()
+    rows = [{"kind": "train", "step": 1}, {"kind": "val", "step": 1, "AP": 0.5}]
+    callbacks = CallbackList([Careless(), other], pytest.fail)
+    callbacks.start(StartedRun(Path("run"), recipe))
+    for row in rows:
+        callbacks.write(row)
+    assert rows == [{"kind": "train", "step": 1}, {"kind": "val", "step": 1, "AP": 0.5}]
+    assert other.rows == rows
+    assert other.starts[0].recipe == recipe == {"train": {"lr": 1.0}}
 
 
 class EndAt(Callback):

@@ -1,10 +1,14 @@
 """What trackers of experiments keep of a run is what its log has, on this machine, also resumed."""
 
 import json
+import os
+import sys
+from types import SimpleNamespace
 
 import pytest
 from tiny_runs import CrashError, crash_before, log_rows, run_tiny, write_data
 
+from setmatch.training.trackers.mlflow import MLflow
 from setmatch.training.trackers.numbers import flat, numbers
 
 SHORT = ("train.epochs=2", "train.log_every=1", "train.checkpoint_every=2")
@@ -85,6 +89,19 @@ def test_mlflow_has_the_metrics_and_settings(resumed, tmp_path, monkeypatch):
     assert run.data.metrics == pytest.approx(last)
     steps = [each.step for each in client.get_metric_history(run.info.run_id, "train/loss")]
     assert set(steps) == {1, 2, 3, 4, 5}
+
+
+@pytest.mark.parametrize("chosen", [None, "7"])
+def test_a_training_does_not_wait_long_for_a_server_of_mlflow(chosen, monkeypatch):
+    """Unless the user has chosen how long; MLflow itself tries for minutes."""
+    monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(MlflowClient=object))
+    names = ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT")
+    for name in names:
+        monkeypatch.setenv(name, chosen or "")  # so that it is restored in the end
+        if chosen is None:
+            monkeypatch.delenv(name)
+    MLflow()
+    assert [os.environ[name] for name in names] == ([chosen] * 2 if chosen else ["2", "20"])
 
 
 @pytest.mark.campaign  # installs and starts for seconds

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from traceback import format_exception_only
@@ -68,12 +69,13 @@ class CallbackList(AbstractContextManager["CallbackList"]):
     def start(self, run: StartedRun) -> None:
         """Start each callback."""
         self._ended, self.reason_to_end = False, None
-        self._call(lambda each: each.on_start(run))
+        # Copies, so that what a callback does to them reaches nobody else.
+        self._call(lambda each: each.on_start(deepcopy(run)))
 
     def write(self, row: Row) -> None:
         """Pass on a line of the log; warnings of the training monitor are none."""
         if row["kind"] == "train":
-            self._call(lambda each: each.on_step(row))
+            self._call(lambda each: each.on_step(dict(row)))
         elif row["kind"] == "val":
             self._call(lambda each: self._evaluate(each, row))
 
@@ -84,7 +86,7 @@ class CallbackList(AbstractContextManager["CallbackList"]):
             self._call(lambda each: each.on_end(status))
 
     def _evaluate(self, callback: Callback, row: Row) -> None:
-        reason = callback.on_evaluate(row)
+        reason = callback.on_evaluate(dict(row))
         if isinstance(reason, str) and self.reason_to_end is None:
             self.reason_to_end = reason
 

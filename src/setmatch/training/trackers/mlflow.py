@@ -9,6 +9,9 @@ from setmatch.training.logging.writers import Row
 from setmatch.training.trackers.numbers import flat, numbers
 from setmatch.training.trackers.run_id import earlier_id, keep_id
 
+# Unless the user says otherwise. With MLflow's own values, a training waits four minutes for a
+# server that refuses.
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 _MOST_CHARACTERS, _MOST_PARAMS = 6000, 100  # of a value, and in one batch
 
 
@@ -16,6 +19,8 @@ class MLflow(Callback):
     """Logs the numbers of a run through a client of its own, so that no active run changes."""
 
     def __init__(self) -> None:
+        for name, value in _PATIENCE.items():
+            os.environ.setdefault(name, value)
         from mlflow import MlflowClient
 
         self._open = MlflowClient
