@@ -71,6 +71,7 @@ def test_images_with_further_frames_are_counted(
         (["--out", "results", "--ray"], {}, "--ray is only for Parquet"),
         (["--out", "a.parquet", "--segment-threshold", "0.5"], {}, "have no segments"),
         (["--out", "a.parquet", "--shard", "3/2"], {}, "the shards of 2 are 1/2 to 2/2"),
+        (["--out", "a.parquet", "--shard", ""], {}, "write the number and the count"),
         (["--out", "a.parquet", "--part-images", "0"], {}, "a part has at least one image"),
         (["--out", "a.parquet"], {"RANK": "0", "WORLD_SIZE": "2"}, "add --shard auto"),
         (["--out", "a.parquet", "--classes", "dog"], {}, "class 'dog': no such class"),

@@ -242,7 +242,7 @@ def _predict_parquet(
         predictor,
         images,
         out,
-        shard=shard or "1/1",
+        shard="1/1" if shard is None else shard,
         part_images=PART_IMAGES if part_images is None else part_images,
         compute=compute_on_ray if ray else compute_here,
     )

@@ -105,6 +105,23 @@ def test_a_glob_pattern_finds_images(folder: Path):
     assert names(folder, [f"{folder}/**/*.webp"]) == ["deep/er/c.webp"]
 
 
+@pytest.mark.parametrize("name", ["photos [1]", "[raw]", "a*b", "[", "what?", "deep/[1]/x [2]"])
+@pytest.mark.parametrize("pattern", ["*.png", "a[0-1].png", "**/*.png"])
+def test_a_folder_with_glob_characters_begins_a_pattern(tmp_path: Path, name: str, pattern: str):
+    (tmp_path / name).mkdir(parents=True)
+    for number in range(2):
+        (tmp_path / name / f"a{number}.png").touch()
+    expected = [tmp_path / name / f"a{number}.png" for number in range(2)]
+    assert find_images([str(tmp_path / name / pattern)]) == expected
+
+
+def test_a_pattern_means_what_it_matches_before_it_means_a_folder(tmp_path: Path):
+    for name in ("a1", "a[1]"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "b.png").touch()
+    assert find_images([str(tmp_path / "a[1]/*.png")]) == [tmp_path / "a1/b.png"]
+
+
 def test_an_existing_file_with_glob_characters_is_a_file(folder: Path):
     (folder / "d[1].png").touch()
     assert names(folder, [f"{folder}/d[1].png"]) == ["d[1].png"]

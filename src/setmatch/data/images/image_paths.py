@@ -113,8 +113,18 @@ def _expanded(pattern: str) -> list[Path]:
     if not glob.has_magic(pattern):
         where = "; download what is at an address first" if "://" in pattern else ""
         raise DataError(f"{pattern}: no such file or folder{where}")
-    paths = list(map(Path, glob.glob(pattern, recursive=True)))
+    tries = (pattern, _with_existing_folders(pattern))
+    found = (glob.glob(each, recursive=True) for each in tries)
+    paths = list(map(Path, next(filter(None, found), [])))
     if not paths:
         raise DataError(f"{pattern}: the pattern matches no file")
     named = set(Path(pattern).parts)  # a folder that the pattern names is meant
     return [path for path in paths if all(map(is_data_name, {*path.parts[:-1]} - named))]
+
+
+def _with_existing_folders(pattern: str) -> str:
+    """Return the pattern with the folders it begins with as they are, such as "photos [1]"."""
+    existing, rest = Path(), list(Path(pattern).parts)
+    while rest and (existing / rest[0]).is_dir():
+        existing /= rest.pop(0)
+    return str(Path(glob.escape(str(existing)), *rest))
