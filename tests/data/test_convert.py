@@ -280,3 +280,13 @@ def test_the_command_line_converts(tmp_path: Path, capsys):
     assert "1 crowds: left out, YOLO has none" in out
     assert main(["convert-data", str(root), str(tmp_path / "b"), "--to", "voc"]) == 2
     assert "exists already" in capsys.readouterr().err
+
+
+def test_splits_that_are_not_converted_are_named(tmp_path: Path):
+    """Only train, val and test are converted if no split is named."""
+    splits = {name: [annotation(1, 0, 0, [1, 2, 9, 9])] for name in ("train", "val", "holdout")}
+    write_coco(tmp_path / "data", splits)
+    notes = convert_dataset(tmp_path / "data", tmp_path / "out", "voc").notes
+    assert "not converted: 'holdout'; name a split with --split" in notes
+    chosen = convert_dataset(tmp_path / "data", tmp_path / "own", "voc", splits=["holdout"])
+    assert not any("not converted" in note for note in chosen.notes)

@@ -19,7 +19,7 @@ from setmatch.data.images.unreadable import unreadable_line
 from setmatch.data.open import divided, in_convention, is_one_split
 from setmatch.data.own_folder import require_own_folder
 from setmatch.data.splits import SPLITS, words_for
-from setmatch.errors import ConfigError, DataError
+from setmatch.errors import ConfigError, DataError, quoted
 from setmatch.files.reading import require_regular
 from setmatch.files.writing import atomic_folder, require_folder
 
@@ -84,6 +84,9 @@ def convert_dataset(
         raise DataError(f"{destination}: cannot be written ({error.strerror or error})") from None
     notes = [*found.notes, *(note for dataset in datasets.values() for note in dataset.notes)]
     notes += filter(None, [unreadable])
+    others = sorted(set(found.parts) - set(parts) - {WHOLE})
+    if others and not splits:
+        notes.append(f"not converted: {quoted(others)}; name a split with --split")
     return Conversion(
         destination,
         {name: len(dataset) for name, dataset in datasets.items()},

@@ -27,7 +27,7 @@ from setmatch.files.reading import open_regular
 from setmatch.files.writing import cache_folder
 from setmatch.structures.metadata import Categories
 
-_VERSION = 19  # of the cached files; raise it with any change to what readers make of a data set
+_VERSION = 20  # of the cached files; raise it with any change to what readers make of a data set
 _MIN_SECONDS = 0.5  # data sets that are read faster are not cached
 _SAMPLED_BYTES = 1 << 16  # of a file's beginning and end, compared besides its size and times
 

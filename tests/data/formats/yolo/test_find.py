@@ -289,3 +289,25 @@ def test_the_class_names_of_a_folder_below_are_not_lost(
     yaml = NAMES + "".join(f"{split}: {path}\n" for split, path in paths.items())
     write(tmp_path / outer, {**files, "data.yaml": yaml})
     check(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["data.yaml", "classes.yml"])
+@pytest.mark.parametrize(
+    "paths", ["", "train:\nval: ''\n", "path: .\nnc: 2\n", "anna: images/anna\n"]
+)
+def test_a_yaml_file_without_splits_names_the_classes(tmp_path: Path, file: str, paths: str):
+    """Before, classes were named by their numbers."""
+    check(write(tmp_path, pairs("train/a", "valid/b") | {file: NAMES + paths}))
+
+
+def test_yaml_files_of_other_programs_name_no_classes(tmp_path: Path):
+    files = {"tool.yaml": "names: 3\n", "people.yaml": "names: [[anna], {bob: 1}]\n"}
+    write(tmp_path, pairs("train/a", "valid/b") | files)
+    assert open_dataset(tmp_path, "train").categories.names == ("0", "1")
+
+
+def test_class_names_of_a_yaml_file_that_change_are_read_again(tmp_path: Path):
+    root = write(tmp_path, pairs("train/a", "valid/b") | {"data.yaml": NAMES})
+    check(root)
+    write(root, {"data.yaml": NAMES.replace("dog", "bird")})
+    assert open_dataset(root, "train").categories.names == ("cat", "bird")

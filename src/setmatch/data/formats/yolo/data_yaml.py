@@ -108,9 +108,24 @@ def _keypoints(file: Path, value: object) -> tuple[int, int] | None:
 
 
 def is_data_yaml(file: Path) -> bool:
-    """Return whether a YAML file has the keys of a data.yaml; raises DataError for broken YAML."""
+    """Return whether a YAML file has names and paths; raises DataError for broken YAML."""
     tree = _tree(file)
-    return isinstance(tree, dict) and "names" in tree and bool({"train", "val"} & set(tree))
+    if not isinstance(tree, dict) or "names" not in tree:
+        return False
+    return any(tree.get(key) for key in ("train", "val"))
+
+
+def names_alone(file: Path) -> list[str] | None:
+    """Return the class names of a YAML file that has these and no paths of splits, or None."""
+    try:
+        tree = _tree(file)
+        if not isinstance(tree, dict) or "names" not in tree or file.suffix == ".data":
+            return None
+        if any(isinstance(key, str) and canonical(key) and value for key, value in tree.items()):
+            return None
+        return None if _first_class(tree["names"]) else _names(_Places.of(file, tree, None), tree)
+    except DataError:
+        return None
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,12 @@ from setmatch.data.formats.locate_images import LocatedImages, SearchArea
 from setmatch.data.formats.other_suffixes import locate_photographs
 from setmatch.data.formats.written_paths import written_parts
 from setmatch.data.formats.yolo.choose_yaml import choose_yaml
-from setmatch.data.formats.yolo.data_yaml import DARKNET_FOLDERS, DataYaml, read_data_yaml
+from setmatch.data.formats.yolo.data_yaml import (
+    DARKNET_FOLDERS,
+    DataYaml,
+    names_alone,
+    read_data_yaml,
+)
 from setmatch.data.formats.yolo.data_yaml import SUFFIXES as YAML_SUFFIXES
 from setmatch.data.formats.yolo.label_files import labels_of, note_other_names
 from setmatch.data.formats.yolo.label_places import (
@@ -74,7 +79,14 @@ def find_yolo(path: Path) -> dict[str, SplitSource]:
         if not found or not any(map(read_names, next(iter(found.values())).details.name_folders)):
             raise
         return found
-    return _without_yaml(path) if chosen is None else _from_data_yaml(chosen.config, chosen.notes)
+    if chosen is not None:
+        return _from_data_yaml(chosen.config, chosen.notes)
+    files = [path / name for name in files_in(path, YAML_SUFFIXES)]
+    lists = {file: names for file in files if (names := names_alone(file))}
+    found = _without_yaml(path, longest_list([(str(file), lists[file]) for file in lists]))
+    return {
+        split: replace(source, files=(*source.files, *lists)) for split, source in found.items()
+    }
 
 
 def read_split(split: SplitSource) -> DetectionDataset:
@@ -162,17 +174,21 @@ def _from_data_yaml(config: DataYaml, notes: tuple[str, ...] = ()) -> dict[str, 
     return found
 
 
-def _without_yaml(folder: Path) -> dict[str, SplitSource]:
+def _without_yaml(folder: Path, listed: Sequence[str] | None = None) -> dict[str, SplitSource]:
+    """Return the splits of folders; `listed` are class names of a YAML file without paths."""
+    class_names = tuple(listed) if listed else None
     splits, notes = _from_folders(folder)
     if not splits and (labels := split_labels(folder)):
         places = (labels.images, *labels.folders.values())
         names = tuple(dict.fromkeys((*_name_folders(folder, (), folder), *places)))
-        return _of_labels(folder, labels, YoloSplit((), None, names), folder)
+        return _of_labels(folder, labels, YoloSplit((), class_names, names), folder)
     if any(map(_is_described, _around(splits.values(), folder))):
         return {}  # the data set is the folder below whose YAML file has the class names
     folders = _name_folders(folder, splits.values(), folder)
     return {
-        split: _split_source(folder, split, YoloSplit((source,), None, folders), folder, notes)
+        split: _split_source(
+            folder, split, YoloSplit((source,), class_names, folders), folder, notes
+        )
         for split, source in splits.items()
     }
 
