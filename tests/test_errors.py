@@ -17,6 +17,11 @@ from setmatch.models.registry import find_preset
         (1, "process", "1 process"),
         (2, "process", "2 processes"),
         (2, "micro-batch", "2 micro-batches"),
+        (1, "epoch", "1 epoch"),
+        (30, "epoch", "30 epochs"),
+        (2, "box", "2 boxes"),
+        (2, "branch", "2 branches"),
+        (2, "class", "2 classes"),
     ],
 )
 def test_numbers_of_things_are_counted_in_plain_english(count: float, noun: str, said: str):

@@ -78,7 +78,8 @@ def diverged(what: str) -> WeightsError:
 def counted(count: float, noun: str) -> str:
     """Return a number of things as a message says it: "1 step", "1,008 steps", "2 processes"."""
     number = f"{count:,}" if isinstance(count, int) else f"{count:g}"
-    plural = "es" if noun.endswith(("s", "ch")) else "s"
+    sibilant = noun.endswith(("s", "x", "ch", "sh")) and not noun.endswith("epoch")
+    plural = "es" if sibilant else "s"
     return f"{number} {noun}{plural * (count != 1)}"
 
 
