@@ -219,6 +219,7 @@ def test_a_file_of_deim_has_its_loss_and_its_activation(
 ):
     """DEIM's configurations train D-FINE's decoder with SiLU; the file does not store it."""
     write_authors(tmp_path / name, small_dfine)
+    _without_settings(tmp_path / name)
     model = setmatch.load(tmp_path / name)
     arguments = model.card.arguments
     assert (arguments["class_loss"], arguments["activation"]) == (class_loss, activation)
@@ -235,9 +236,25 @@ def test_a_file_of_deim_has_its_loss_and_its_activation(
     assert {type(layer.ffn[1]).__name__.lower() for layer in decoder.layers} == {activation}
 
 
+def test_a_file_that_is_written_here_keeps_its_activation_under_any_name(tmp_path: Path):
+    """It has beside the tensors what the authors have in their configuration alone."""
+    write_authors(tmp_path / "deim_s.pth", small_dfine)
+    _without_settings(tmp_path / "deim_s.pth")
+    convert_weights(tmp_path / "deim_s.pth", tmp_path / "detector.pth", "original")
+    model, again = (setmatch.load(tmp_path / name) for name in ("deim_s.pth", "detector.pth"))
+    assert again.card.arguments == model.card.arguments
+    assert again.card.arguments["activation"] == "silu"
+
+
+def _without_settings(path: Path) -> None:
+    """Leave the tensors alone, as the authors' files have them."""
+    torch.save({"model": torch.load(path, weights_only=True)["model"]}, path)
+
+
 def test_transformers_has_no_decoder_of_another_activation(tmp_path: Path):
     """Its D-FINE would compute something else from the same tensors."""
     write_authors(tmp_path / "deim_s.pth", small_dfine)
+    _without_settings(tmp_path / "deim_s.pth")
     with pytest.raises(WeightsError, match=r"dfine_\w: transformers' D-FINE has ReLU .* 'silu'"):
         convert_weights(tmp_path / "deim_s.pth", tmp_path / "again", "transformers")
     assert not (tmp_path / "again").exists()

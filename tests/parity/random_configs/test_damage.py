@@ -107,3 +107,22 @@ def test_damage_of_the_authors_file(family: str, tmp_path: Path):
     whole = path.read_bytes()
     path.write_bytes(whole[: draw.randrange(100, len(whole))])
     assert_refused(path, "damaged|truncated|cannot be read|not a")
+
+
+@pytest.mark.parametrize("seed", usually([0, 1, 2, 3], 0))
+@pytest.mark.parametrize("family", ["dfine", "rtdetr", "rtdetr_v2"])
+def test_the_authors_layout_and_back_is_the_same_model(family: str, seed: int, tmp_path: Path):
+    """Also what their files do not store, such as heads of attention."""
+    drawn = FAMILIES[family].draw(Random(f"there and back {family} {seed}"))
+    FAMILIES[family].build(drawn).save_pretrained(tmp_path / "theirs")
+    ways = ("original", "original", "transformers", "original")
+    paths = [tmp_path / name for name in ("1.pth", "2.pth", "3", "4.pth")]
+    for source, path, to in zip([tmp_path / "theirs", *paths[:-1]], paths, ways, strict=True):
+        convert_weights(source, path, to)
+    whole = setmatch.load(tmp_path / "theirs").card.arguments
+    assert all(setmatch.load(path).card.arguments == whole for path in paths)
+    files = [torch.load(path, weights_only=True) for path in paths if path.suffix]
+    for file in files:
+        assert file["args"] == files[0]["args"]
+        assert file["model"].keys() == files[0]["model"].keys()
+        assert all(torch.equal(v, files[0]["model"][k]) for k, v in file["model"].items())

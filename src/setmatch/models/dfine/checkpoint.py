@@ -32,6 +32,11 @@ from setmatch.structures.metadata import ModelCard
 # The authors release these files, and no others, under the license of their code.
 LICENSES = {f"dfine_{size}_coco.pth": "Apache-2.0" for size in "nsmlx"}
 SCALE = "decoder.decoder.layers.{}.cross_attn.num_points_scale"
+# Arguments that the published code has in its configuration alone.
+UNSTORED = (
+    *("num_queries", "encoder_heads", "offset_scale", "denoising_queries"),
+    *("class_loss", "activation"),
+)
 
 
 def matches_original(keys: Collection[str]) -> bool:
@@ -46,6 +51,7 @@ def read_original(raw: RawCheckpoint) -> LoadedWeights:
     kept = {key: value for key, value in raw.state.items() if not COMPUTED.fullmatch(key)}
     state = with_batch_counters(from_layout(kept, ORIGINAL))
     is_deim = any("deim" in name.lower() for name in raw.names)
+    settings = {key: value for key, value in (raw.settings or {}).items() if key in UNSTORED}
     arguments = {
         **arguments_of(state, points_of(raw.state[SCALE.format(0)])),
         "num_queries": NUM_QUERIES,
@@ -53,12 +59,15 @@ def read_original(raw: RawCheckpoint) -> LoadedWeights:
         "class_loss": "matchability" if is_deim else "varifocal",
         "activation": "silu" if is_deim else "relu",
         "frozen_norms": "backbone.stem.stem1.bn.num_batches_tracked" not in raw.state,
+        **settings,
     }
-    notes = [
-        f"assumed {NUM_QUERIES} queries, {HEADS} attention heads in the encoder and images of "
-        "640x640 pixels, as published: the file does not store them"
-    ]
-    if is_deim:
+    notes = []
+    if not settings:
+        notes.append(
+            f"assumed {NUM_QUERIES} queries, {HEADS} attention heads in the encoder and images of "
+            "640x640 pixels, as published: the file does not store them"
+        )
+    if is_deim and "activation" not in settings:
         notes.append("assumed the activation of DEIM's decoder, SiLU, by the name of the file")
     num_classes = len(state["queries.class_head.weight"])
     card = ModelCard(
@@ -71,7 +80,10 @@ def read_original(raw: RawCheckpoint) -> LoadedWeights:
 
 
 def write_original(card: ModelCard, state: State, path: Path) -> None:
-    """Write {"model": tensors}, which the published code loads strictly at its image size."""
+    """Write {"model": tensors}, which the published code loads strictly at its image size.
+
+    What the tensors do not show is beside them, under "args".
+    """
     if card.arguments["frozen_norms"]:
         state = without_backbone_counters(state)
     tensors = to_layout(state, ORIGINAL)
@@ -86,7 +98,8 @@ def write_original(card: ModelCard, state: State, path: Path) -> None:
         "decoder.decoder.reg_scale": tensors["decoder.reg_scale"].clone(),
     }
     with path.open("wb") as file:  # given a path, torch would write its name into the file
-        torch.save({"model": tensors}, file)
+        settings = {name: card.arguments[name] for name in UNSTORED if name in card.arguments}
+        torch.save({"model": tensors, "args": settings}, file)
 
 
 LAYOUT = CheckpointLayout(

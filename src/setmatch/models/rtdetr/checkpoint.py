@@ -35,7 +35,7 @@ SCALE = "decoder.decoder.layers.{}.cross_attn.num_points_scale"
 # Arguments that the published code has in its configuration alone.
 UNSTORED = (
     *("num_queries", "heads", "encoder_heads", "eval_layers", "eval_positions"),
-    *("offset_scale", "nearest"),
+    *("offset_scale", "nearest", "denoising_queries"),
 )
 COUNTER = "backbone.conv1.conv1_1.norm.num_batches_tracked"
 
