@@ -57,7 +57,7 @@ def test_an_unknown_split_raises_an_error_with_what_was_found(tmp_path: Path):
     lay_out(tmp_path, "annotations/train.json", "images/a.png")
     with pytest.raises(DataError, match=r"no split 'test' .*annotations/train\.json"):
         open_dataset(tmp_path, "test")
-    with pytest.raises(DataError, match=r"looked for COCO.*found a\.png \(1 images\)"):
+    with pytest.raises(DataError, match=r"looked for COCO.*found a\.png \(1 image\)"):
         open_dataset(tmp_path / "images", "train")
     with pytest.raises(DataError, match="no such file or folder"):
         open_dataset(tmp_path / "nowhere", "train")
