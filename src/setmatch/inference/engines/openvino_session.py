@@ -105,8 +105,12 @@ def _core(openvino: Any) -> Any:
     Its plugin gives the thread that loads it a stack for signal handlers. If another thread unloads
     the plugin, that stack is freed but stays in use, and the next signal with a handler ends the
     process without a message (2026.4). A Core that is kept is never unloaded.
+    Files are read, not mapped: what is written over one would change the weights of a model in use,
+    or end the process.
     """
-    return openvino.Core()
+    core = openvino.Core()
+    core.set_property({"ENABLE_MMAP": False})
+    return core
 
 
 def weights_of(path: Path) -> Path:

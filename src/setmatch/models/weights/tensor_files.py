@@ -40,7 +40,9 @@ def read_safetensors(path: Path) -> State:
     """Return the tensors of a safetensors file; raises WeightsError with the path."""
     try:
         require_regular(path)
-        state: State = load_file(path)
+        # Copies: `load_file` maps the file, and what is written over it would change the weights of
+        # a model in use, or end the process.
+        state = {name: tensor.clone() for name, tensor in load_file(path).items()}
     except (OSError, SafetensorError, *_READING) as error:
         raise WeightsError(f"{path}: cannot be read ({_reason(error)})") from None
     return state
