@@ -28,6 +28,18 @@ def write(kind: ExportFormat, detector: Detector, scenes_onnx: Path, path: Path)
 
 @pytest.mark.campaign
 @pytest.mark.promise(17, cases=36)
+@pytest.mark.timeout(3600)
+def test_graphs_for_single_shapes_equal_the_model(
+    scenes_n: Detector, scenes_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """OpenVINO compiles each size and batch by itself, as it does shapes that come often."""
+    monkeypatch.setattr("setmatch.inference.engines.openvino_graphs.OFTEN", 1)
+    monkeypatch.setattr("setmatch.inference.engines.openvino_graphs.MOST_OWN", 36)
+    test_twelve_sizes_and_three_batches_equal_the_model(scenes_n, scenes_onnx, tmp_path, "openvino")
+
+
+@pytest.mark.campaign
+@pytest.mark.promise(17, cases=36)
 @pytest.mark.timeout(3600)  # compiling alone takes minutes
 @pytest.mark.parametrize("engine", KINDS)
 def test_twelve_sizes_and_three_batches_equal_the_model(

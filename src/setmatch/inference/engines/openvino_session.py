@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from setmatch.errors import ExtraMissingError, WeightsError, short
 from setmatch.files.reading import open_regular, require_regular
 from setmatch.inference.engines.exported_card import KEY, ExportedCard, read_exported_card
+from setmatch.inference.engines.openvino_graphs import Graphs
 from setmatch.inference.engines.session import Session, not_ours, num_threads, output_names
 
 if TYPE_CHECKING:
@@ -43,9 +43,8 @@ class OpenVinoSession(Session):
             model = _network_of(openvino, model, output_names(self.exported.has_masks), self.path)
         if inner:
             model.add_outputs([_value(model, name, self.path) for name in inner])
-        self._compiled = compiled(openvino, model, threads)
+        self._graphs = Graphs(_core(openvino), model, _settings(threads))
         self._shape = openvino.PartialShape
-        self._local = threading.local()  # a request runs in one thread at a time
         self._shapes = {each.get_any_name(): each.get_partial_shape() for each in model.inputs}
         self.inputs = set(self._shapes)
         self.outputs = {name for each in model.outputs for name in each.get_names()}
@@ -56,10 +55,8 @@ class OpenVinoSession(Session):
             # OpenVINO itself may return nonsense.
             if not self._shapes[name].compatible(self._shape(value.shape)):
                 raise self._does_not_run(inputs, f"{name} has the shape {self._shapes[name]}")
-        if not hasattr(self._local, "request"):
-            self._local.request = self._compiled.create_infer_request()
         try:
-            results = self._local.request.infer(dict(inputs))
+            results = self._graphs.infer(inputs)
         except RuntimeError as error:
             raise self._does_not_run(inputs, _cause(error)) from None
         return [results[name] for name in outputs]
@@ -85,7 +82,11 @@ def read_model(path: Path) -> tuple[Any, ExportedCard]:
 
 
 def compiled(openvino: Any, model: Any, threads: int | None = None) -> Any:
-    """Return a model that is ready to run on the CPU, in float32."""
+    """Return a model that is ready to run inputs of any shape on the CPU, in float32."""
+    return _core(openvino).compile_model(model, "CPU", _settings(threads))
+
+
+def _settings(threads: int | None) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": "f32",
         "PERFORMANCE_HINT": "LATENCY",
@@ -95,7 +96,7 @@ def compiled(openvino: Any, model: Any, threads: int | None = None) -> Any:
     count = num_threads() if threads is None else threads
     if count:
         settings["INFERENCE_NUM_THREADS"] = count
-    return _core(openvino).compile_model(model, "CPU", settings)
+    return settings
 
 
 @cache
