@@ -149,8 +149,8 @@ def test_only_the_runtime_talks_to_other_processes():
         ("setmatch.data.formats.coco.read", "def f():\n    from setmatch.training import loop"),
         ("setmatch.config", "from setmatch import load"),
         ("setmatch.inference.predict", "from setmatch.evaluation.results import Report"),
-        ("setmatch.training.trainer", "from setmatch.cli import main"),
-        ("setmatch.training.trainer", "from . import optim"),
+        ("setmatch.training.loop.trainer", "from setmatch.cli import main"),
+        ("setmatch.training.loop.trainer", "from . import saver"),
     ],
 )
 def test_an_upward_import_is_noticed(module: str, source: str):

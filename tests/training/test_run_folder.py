@@ -13,12 +13,12 @@ from tiny_runs import Processes, assert_bit_equal, log_rows, run_tiny
 
 from setmatch.errors import ConfigError, TrainingError
 from setmatch.files.folder_lock import LOCK, FolderLock, locked
-from setmatch.training import trainer
 from setmatch.training.checkpoints.best import Run
 from setmatch.training.checkpoints.checkpoint import latest_valid
+from setmatch.training.loop import evaluations
+from setmatch.training.loop.trainer import Trainer
 from setmatch.training.run_folder import FILES, FOLDERS, tidy
 from setmatch.training.signals import Stopped
-from setmatch.training.trainer import Trainer
 from thorough import usually
 
 LONG = "train.epochs=2000"
@@ -161,20 +161,20 @@ def test_a_run_gives_way_to_the_run_that_replaced_its_folder(scenes, tmp_path, m
 def test_best_weights_are_never_without_a_checkpoint(scenes, tmp_path, monkeypatch):
     """Otherwise a run that is killed after the evaluation could not be resumed."""
     run = tmp_path / "run"
-    save = trainer.keep_if_best
+    save = evaluations.keep_if_best
 
     def checked(folder, *rest):
         assert latest_valid(folder)
         return save(folder, *rest)
 
-    monkeypatch.setattr(trainer, "keep_if_best", checked)
-    evaluate = trainer.evaluate
+    monkeypatch.setattr(evaluations, "keep_if_best", checked)
+    evaluate = evaluations.evaluate
 
     def deleting(*given, **options):
         shutil.rmtree(run)
         return evaluate(*given, **options)
 
-    monkeypatch.setattr(trainer, "evaluate", deleting)
+    monkeypatch.setattr(evaluations, "evaluate", deleting)
     run_tiny(scenes, run)
     assert Run(run).best["step"] == 8
 

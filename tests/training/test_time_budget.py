@@ -6,9 +6,9 @@ from fixed_clock import FixedStepClock, sides_seen
 from tiny_runs import CrashError, assert_bit_equal, crash_before, log_rows, run_tiny, write_data
 
 from setmatch.config import TrainSettings
-from setmatch.training import trainer as loop
 from setmatch.training.logging.clock import Clock
 from setmatch.training.logging.run_logger import RunLogger
+from setmatch.training.loop import trainer as loop
 from setmatch.training.schedule.schedule import make_schedule
 from setmatch.training.signals import Stopped
 from setmatch.training.start import start_run

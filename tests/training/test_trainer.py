@@ -12,8 +12,8 @@ from tiny_runs import RECIPE, CrashError, final_state, log_rows, run_tiny
 from setmatch.config import ModelSettings, load_recipe
 from setmatch.data.open import open_dataset
 from setmatch.errors import ConfigError, DataError, TrainingError
-from setmatch.training import trainer as loop
 from setmatch.training.checkpoints.checkpoint import latest_valid
+from setmatch.training.loop import evaluations
 from setmatch.training.start.resolve_recipe import choose_recipe
 from setmatch.training.start.setup import arguments_of
 from setmatch.training.train import train
@@ -126,7 +126,7 @@ def test_an_interrupted_evaluation_is_repeated_on_resume(tmp_path, monkeypatch):
         raise CrashError
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "evaluate", interrupt)
+        patch.setattr(evaluations, "evaluate", interrupt)
         with pytest.raises(CrashError):
             run_tiny(data, tmp_path / "run")
     run_tiny(data, tmp_path / "run", resume=True)
@@ -252,7 +252,7 @@ def test_an_evaluation_that_fails_loses_no_step(tmp_path, capsys, monkeypatch):
         raise DataError("val: damaged in the meantime")
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "evaluate", fail)
+        patch.setattr(evaluations, "evaluate", fail)
         with pytest.raises(DataError, match="in the meantime"):
             run_tiny(data, tmp_path / "run", "train.checkpoint_every=1000")
     output = capsys.readouterr().err

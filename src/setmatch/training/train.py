@@ -10,54 +10,38 @@ from pathlib import Path
 from typing import Any
 
 from setmatch.argument_types import checked_except
-from setmatch.config import Recipe
-from setmatch.data.batches.loader import require_uncombined
 from setmatch.data.batches.sampler import grad_accum_steps
 from setmatch.data.own_folder import require_own_folder
-from setmatch.distributed import init_distributed
+from setmatch.distributed import Distributed, init_distributed
 from setmatch.errors import ConfigError
+from setmatch.files.folder_lock import FolderLock
 from setmatch.losses.base import Loss
 from setmatch.models.detector import Detector
 from setmatch.models.weights.terms import accepting
 from setmatch.setting_values import Freeze, TileSide
 from setmatch.training.callbacks import Callback
 from setmatch.training.checkpoints.best import Run
-from setmatch.training.checkpoints.checkpoint import Checkpoint
 from setmatch.training.machine.cpu_threads import keep_num_threads
 from setmatch.training.machine.freed_memory import keep_freed_memory
 from setmatch.training.machine.lost_workers import explain_lost_workers
-from setmatch.training.machine.micro_batch import explain_oom, micro_batch_size, resolve_micro_batch
-from setmatch.training.optim.freeze import with_frozen
-from setmatch.training.run_folder import locked_run, tidy
-from setmatch.training.schedule.length import resolve_length, with_length
-from setmatch.training.signals import stop_requests
-from setmatch.training.stages import (
-    box_stage_recipe,
-    boxes_run,
-    joint_recipe,
-    needs_boxes,
-    single_stage_recipe,
-)
+from setmatch.training.machine.micro_batch import explain_oom, micro_batch_size
+from setmatch.training.run_folder import locked_run
+from setmatch.training.signals import StopRequest, stop_requests
 from setmatch.training.start.own_model import (
     CriterionFactory,
     DetectorFactory,
     OwnModel,
-    choose_own_recipe,
 )
+from setmatch.training.start.plan import Request, Stage, plan
 from setmatch.training.start.resolve_recipe import (
     RECIPE,
     Task,
-    choose_format,
-    choose_recipe,
     import_own_model,
-    require_mask_head,
-    saved_recipe,
     tile_overrides,
-    write_recipe,
 )
-from setmatch.training.start.setup import build_setup, find_checkpoint, require_known_model
+from setmatch.training.start.setup import build_setup
 from setmatch.training.start.start_run import start_run
-from setmatch.training.start.training_data import open_training_data
+from setmatch.training.start.training_data import TrainingData
 from setmatch.training.trackers import make_callbacks
 
 BEFORE_FIRST_STEP = "before the first step, with nothing new to save"
@@ -131,35 +115,25 @@ def train(
     named = model if isinstance(model, str) else None
     if own is None:
         import_own_model(named, overrides)
-    preset = named if own is None else own.name
-
-    def train_stage(
-        folder: Path, recipe: Recipe, weights: str | Path | None, checkpoint: Checkpoint | None
-    ) -> None:
-        images = micro_batch_size(recipe.train, distributed)
-        # One process has tried fewer images by itself.
-        with explain_oom(images if distributed.world > 1 else 1):
-            with stop.nothing_to_save(BEFORE_FIRST_STEP):
-                grad_accum_steps(recipe.train.batch_size, images, distributed.world)
-                setup = build_setup(
-                    splits, recipe, weights, checkpoint, allow_changes, own, criterion
-                )
-                if own is not None and task is not None and setup.detector.mask_head is None:
-                    raise ConfigError(f"--task {task}: {own.name} has no mask head")
-                trainer = start_run(folder, setup, distributed, stop, lock, listeners)
-            with (
-                trainer.logger.display,
-                trainer.logger.callbacks,
-                explain_lost_workers(ConnectionError, EOFError),  # from the pipe of such a process
-                keep_num_threads(),
-                keep_freed_memory(),
-            ):
-                trainer.run()
-
-    def find(folder: Path) -> Checkpoint | None:
-        tidy(folder)
-        return find_checkpoint(folder, resume)
-
+    request = Request(
+        data=data,
+        run=run,
+        preset=named if own is None else own.name,
+        own=own,
+        weights=weights,
+        recipe=recipe,
+        overrides=overrides,
+        epochs=epochs,
+        minutes=minutes,
+        freeze=freeze,
+        joint=joint,
+        resume=resume,
+        allow_changes=allow_changes,
+        format=format,
+        boxes=boxes,
+        task=task,
+        criterion=criterion,
+    )
     # Around everything, because torch reports a dead process wherever this one happens to be.
     with (
         accepting(accept_license),
@@ -169,45 +143,45 @@ def train(
         locked_run(run, distributed) as lock,
     ):
         with stop.nothing_to_save(BEFORE_FIRST_STEP):
-            checkpoint = distributed.first(lambda: find(run))
-            chosen = choose_recipe(
-                preset, weights, recipe, overrides, checkpoint, saved_recipe(run, resume), task
-            )
-            if own is None:
-                require_known_model(run, checkpoint)
-            require_mask_head(task, chosen.model.preset, own)
-            format = choose_format(data, chosen, format, task, own)
-            chosen = joint_recipe(chosen) if joint else chosen
-            if own is not None:
-                chosen = choose_own_recipe(chosen, own, overrides)
-            splits = open_training_data(
-                data,
-                format,
-                boxes,
-                things_only=chosen.data.things_only,
-                require_segments=task == "panoptic",
-            )
-            weights = chosen.model.init_weights if weights is None else weights
-            boxes_first = (
-                checkpoint is None
-                and own is None
-                and needs_boxes(chosen, weights, splits.categories)
-            )
-            # A resumed run keeps its stages.
-            keeps_stages = boxes_first or checkpoint is not None
-            chosen = chosen if keeps_stages else single_stage_recipe(chosen)
-            chosen = resolve_length(with_frozen(chosen, freeze), len(splits.training))
-            chosen = resolve_micro_batch(with_length(chosen, epochs, minutes), distributed)
-            boxes_checkpoint = None
-            if boxes_first:
-                # Checked now, because the box stage may take days.
-                require_uncombined(chosen.data)
-                splits.require_masks(chosen.data.on_bad_image == "skip")
-                boxes_checkpoint = distributed.first(lambda: find(boxes_run(run)))
-                if boxes_checkpoint is None or allow_changes:
-                    distributed.first(lambda: write_recipe(run, chosen))
-        if boxes_first:
-            train_stage(boxes_run(run), box_stage_recipe(chosen), weights, boxes_checkpoint)
-            weights = boxes_run(run)
-        train_stage(run, chosen, weights, checkpoint)
+            splits, stages = plan(request, distributed)
+        for stage in stages:
+            train_stage(stage, splits, request, distributed, stop, lock, listeners)
     return Run(run, own)
+
+
+def train_stage(
+    stage: Stage,
+    data: TrainingData,
+    request: Request,
+    distributed: Distributed,
+    stop: StopRequest,
+    lock: FolderLock | None,
+    callbacks: Sequence[Callback],
+) -> None:
+    """Train one stage of a run to its end, or resume it."""
+    recipe, own, task = stage.recipe, request.own, request.task
+    images = micro_batch_size(recipe.train, distributed)
+    # One process has tried fewer images by itself.
+    with explain_oom(images if distributed.world > 1 else 1):
+        with stop.nothing_to_save(BEFORE_FIRST_STEP):
+            grad_accum_steps(recipe.train.batch_size, images, distributed.world)
+            setup = build_setup(
+                data,
+                recipe,
+                stage.weights,
+                stage.checkpoint,
+                request.allow_changes,
+                own,
+                request.criterion,
+            )
+            if own is not None and task is not None and setup.detector.mask_head is None:
+                raise ConfigError(f"--task {task}: {own.name} has no mask head")
+            trainer = start_run(stage.folder, setup, distributed, stop, lock, callbacks)
+        with (
+            trainer.logger.display,
+            trainer.logger.callbacks,
+            explain_lost_workers(ConnectionError, EOFError),  # from the pipe of such a process
+            keep_num_threads(),
+            keep_freed_memory(),
+        ):
+            trainer.run()

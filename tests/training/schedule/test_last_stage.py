@@ -8,10 +8,10 @@ from tiny_runs import CrashError, assert_bit_equal, crash_before, log_rows, run_
 
 from setmatch.config import TrainSettings
 from setmatch.evaluation.results import Report
+from setmatch.training.loop.trainer import Trainer
 from setmatch.training.schedule.last_stage import LastStage, last_stage_of
 from setmatch.training.schedule.schedule import make_schedule
 from setmatch.training.step import TrainStep
-from setmatch.training.trainer import Trainer
 
 # Ten images and batches of four: evaluations after 3, 5, 8, 10 and 13 steps.
 SETTINGS = ("train.epochs=5", "train.return_to_best_at=0.4")

@@ -6,8 +6,8 @@ import pytest
 from tiny_runs import CrashError, assert_bit_equal, crash_before, log_rows, run_tiny, write_data
 
 from setmatch.errors import ConfigError
-from setmatch.training import trainer
 from setmatch.training.logging.run_logger import RunLogger
+from setmatch.training.loop import evaluations
 from setmatch.training.schedule.plateau import Plateau
 
 LONG = ("train.epochs=12", "train.patience=2")
@@ -17,7 +17,7 @@ LONG = ("train.epochs=12", "train.patience=2")
 def scores(monkeypatch):
     """The AP of each evaluation, by its step, in place of the measured one."""
     by_step: dict[int, float] = {}
-    keep = trainer.keep_if_best
+    keep = evaluations.keep_if_best
 
     def keep_scored(folder, detector, metrics, steps):
         return keep(folder, detector, {**metrics, "AP": by_step.get(steps, 0.0)}, steps)
@@ -27,7 +27,7 @@ def scores(monkeypatch):
     def write_scored(self, steps, metrics, probe_metrics):
         write(self, steps, {**metrics, "AP": by_step.get(steps, 0.0)}, probe_metrics)
 
-    monkeypatch.setattr(trainer, "keep_if_best", keep_scored)
+    monkeypatch.setattr(evaluations, "keep_if_best", keep_scored)
     monkeypatch.setattr(RunLogger, "write_evaluation", write_scored)
     return by_step
 

@@ -19,6 +19,12 @@ from setmatch.training.logging.clock import Clock
 from setmatch.training.logging.live.recorder import SampleRecorder
 from setmatch.training.logging.run_logger import open_run_logger
 from setmatch.training.logging.writers import LOG, read_rows
+from setmatch.training.loop.data_report import DataReport
+from setmatch.training.loop.evaluations import Evaluations
+from setmatch.training.loop.open_run import OpenRun
+from setmatch.training.loop.saver import Saver
+from setmatch.training.loop.scheduled_step import ScheduledStep
+from setmatch.training.loop.trainer import Trainer
 from setmatch.training.machine.fit_micro_batch import with_fitting_micro_batch
 from setmatch.training.machine.micro_batch import micro_batch_size
 from setmatch.training.monitor.rules import RunContext
@@ -31,7 +37,6 @@ from setmatch.training.schedule.schedule import Schedule, make_schedule
 from setmatch.training.signals import StopRequest
 from setmatch.training.start.setup import TrainingSetup, build_train_step
 from setmatch.training.step import TrainStep
-from setmatch.training.trainer import Trainer
 
 
 def start_run(
@@ -55,17 +60,17 @@ def start_run(
     setup, fewer_images = with_fitting_micro_batch(setup, train_step)
     first_step, progress = 0, Progress()
     if setup.checkpoint is not None:
-        progress = restore_state(setup.checkpoint, train_step)
-        first_step = setup.checkpoint.step
+        first_step, progress = setup.checkpoint.step, restore_state(setup.checkpoint, train_step)
         categories = setup.data.categories
         names = [categories.name(index) for index in range(len(categories))]
         distributed.first(lambda: set_aside_strange_best(folder, names))
     last_stage = last_stage_of(schedule, read_rows(folder / LOG, first_step))
     distributed.first(lambda: open_run_folder(folder, setup, last_stage.kept_steps))
-    context = run_context(setup, schedule)
-    recorder = None
+    probe = recorder = None
     if distributed.is_first:
         recorder = SampleRecorder(folder, setup.detector, validation, first_step)
+        if validation is not None:
+            probe = Probe(folder, setup.detector, validation, setup.recipe.matching)
     logger = open_run_logger(
         folder,
         schedule,
@@ -73,39 +78,42 @@ def start_run(
         training,
         first_step,
         progress.skips,
-        context,
+        run_context(setup, schedule),
         callbacks,
         recorder,
     )
-    sentences = introduction(setup, schedule, train_step)
-    for sentence in [*sentences, *([fewer_images] if fewer_images else [])]:
-        logger.say(sentence)
-    plain_recipe = setup.recipe.model_dump(mode="json", by_alias=True)
-    logger.callbacks.start(StartedRun(folder, plain_recipe, first_step))
-    logger.warn_before_first_step()
-    probe = None
-    if validation is not None and distributed.is_first:
-        probe = Probe(folder, setup.detector, validation, setup.recipe.matching)
+    run = OpenRun(folder, setup, schedule, train_step, logger, first_step)
+    introduce(run, fewer_images)
+    batches = open_batches(setup, schedule, distributed, first_step)
     best_step = distributed.first(lambda: saved_best_step(Run(folder)))
+    # Without best weights, evaluations before this one compare with nothing.
+    earlier_steps = logger.evaluated_steps() if best_step >= 0 else ()
+    plateau = Plateau(settings.patience, earlier_steps, best_step)
     return Trainer(
-        folder,
-        setup,
-        distributed,
-        stop,
-        schedule,
-        train_step,
-        logger,
-        open_batches(setup, schedule, distributed, first_step),
+        run,
+        batches,
+        ScheduledStep(run),
+        Evaluations(run, plateau, last_stage, probe, recorder),
+        Saver(run, lock),
+        DataReport(run, batches),
         Clock(progress.spent_s),
+        stop,
         progress,
-        # Without best weights, evaluations before this one compare with nothing.
-        Plateau(settings.patience, logger.evaluated_steps() if best_step >= 0 else (), best_step),
-        last_stage,
-        first_step,
-        probe,
-        lock,
         recorder,
     )
+
+
+def introduce(run: OpenRun, fewer_images: str | None) -> None:
+    """Say what is about to be trained, tell the callbacks, and warn of what is known already.
+
+    `fewer_images` says why micro-batches are smaller than usual, if they are.
+    """
+    sentences = introduction(run.setup, run.schedule, run.train_step)
+    for sentence in [*sentences, *([fewer_images] if fewer_images else [])]:
+        run.logger.say(sentence)
+    plain_recipe = run.setup.recipe.model_dump(mode="json", by_alias=True)
+    run.logger.callbacks.start(StartedRun(run.folder, plain_recipe, run.first_step))
+    run.logger.warn_before_first_step()
 
 
 def open_batches(
