@@ -238,6 +238,13 @@ def test_the_model_is_described(app: App):
     assert get(app, "/healthz").json() == {"status": "ok"}
 
 
+@pytest.mark.parametrize("path", ["/", "/healthz"])
+def test_what_is_open_can_be_asked_for_its_head(app: App, path: str):
+    """Some load balancers ask so whether the server is there."""
+    response = with_client(app, lambda client: client.head(path))
+    assert response.status_code == 200
+
+
 def test_requests_are_counted(app: App):
     async def work(client: httpx.AsyncClient) -> str:
         await client.post("/v1/detect", content=image_bytes())

@@ -118,6 +118,7 @@ def _add_open(app: "FastAPI", page: Page) -> None:
     async def page_in_browser() -> HTMLResponse:
         return HTMLResponse(page.html, headers=page.headers)
 
+    @app.head("/healthz", include_in_schema=False)  # as some load balancers ask
     @app.get("/healthz", summary="Health check")
     async def healthz() -> Health:
         return Health()
