@@ -64,6 +64,7 @@ def test_weights_in_use_stay(
     assert after == before
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("replace", REPLACED.values(), ids=REPLACED)
 @pytest.mark.parametrize("kind", ["onnx", "openvino"])
 def test_exported_files_in_use_stay(

@@ -25,7 +25,6 @@ from setmatch.deploy.formats.openvino import OPENVINO, OpenVinoGraph, converted
 from setmatch.deploy.verification.verify import images_to_verify, verify
 from setmatch.errors import ConfigError, ExtraMissingError, VerificationError, WeightsError
 from setmatch.inference.engines.openvino import OpenVinoEngine
-from setmatch.inference.engines.openvino_session import OpenVinoSession
 from setmatch.models.detector import Detector
 from setmatch.structures.batch import Batch
 
@@ -52,24 +51,11 @@ def exporting(monkeypatch: pytest.MonkeyPatch, graph: OpenVinoGraph) -> None:
     monkeypatch.setattr(module, "FORMATS", [kind])
 
 
-def test_a_graph_of_its_own_predicts_what_the_one_for_any_shape_does(scenes_xml: Path):
-    """The first shape has one, and the second has not."""
-    pixels = [
-        np.random.default_rng(0).standard_normal((count, 3, 96, 128), np.float32)
-        for count in (1, 2)
-    ]
-    ways = ([0, 1], [1, 0])  # which of them comes first
-    found: list[dict[int, list[np.ndarray]]] = []
-    for way in ways:
-        session = OpenVinoSession(scenes_xml, network=True)
-        found.append({which: session.predict(pixels[which]) for which in way})
-    for which in (0, 1):
-        for one, other in zip(found[0][which], found[1][which], strict=True):
-            np.testing.assert_allclose(one, other, atol=1e-4)
-
-
 def test_predict_and_evaluate_take_the_file(scenes_n: Detector, scenes_xml: Path, tmp_path: Path):
-    """The same detections and AP as the model, though the file is end-to-end."""
+    """The same detections and AP as the model, though the file is end-to-end.
+
+    The first shape has a graph of its own, and the second has not.
+    """
     engine = sm.load(scenes_xml)
     images = [scene((1, number), 200 - 30 * number).pixels for number in range(2)]
     for ours, theirs in zip(

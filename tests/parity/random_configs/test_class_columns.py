@@ -19,6 +19,7 @@ ACCEPTED = {"accept_license": "objects365"}
 WANTED = Categories((3, 9, 11), ("Bicycles", "unicorn", "traffic_light"))
 
 
+@pytest.mark.crossed
 @pytest.mark.parametrize("columns", [366, 91, 5])
 @pytest.mark.parametrize("family", usually(sorted(FAMILIES), "rfdetr", "conditional"))
 def test_rows_go_to_the_classes_of_their_names(family: str, columns: int, tmp_path: Path):
