@@ -22,7 +22,7 @@ class Categories:
 
     The name is None for an unused index, as in the published COCO weights. `stuff` holds the
     indices of uncountable classes, such as sky and grass; all others are things. Raises ConfigError
-    for ids that are not whole numbers or that repeat, names that are no text, and lists of unequal
+    for ids that are not whole numbers or that repeat, names that are not text, and lists of unequal
     length.
     """
 

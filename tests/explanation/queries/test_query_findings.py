@@ -82,12 +82,12 @@ def test_specialists_are_named():
     study.class_index[:, 1] = 1
     study.cxcywh[:, 2, :2] = 0.5
     found = text(study)
-    assert "1 query keeps to one class: 1 (dog)." in found
-    assert "1 query keeps to one place: 2." in found
+    assert "1 query keeps to one class: query 1 (dog)." in found
+    assert "1 query keeps to one place: query 2." in found
     assert "No query specializes" not in found
     many = statistics([12] * 60, 24)
     many.cxcywh[:, :10, :2] = np.linspace(0, 1, 10)[:, None]
-    assert "10 queries keep to one place: 0, 1, 2, 3, 4, 5, 6, 7 and 2 more." in text(many)
+    assert "10 queries keep to one place: queries 0, 1, 2, 3, 4, 5, 6, 7 and 2 more." in text(many)
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])

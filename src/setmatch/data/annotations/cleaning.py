@@ -26,7 +26,7 @@ SWAPPED = "corners swapped: put in order"
 FRACTIONS = "box within a pixel at the left top, as if in fractions of the image: left out"
 CORNERS = "box that is corners by its area or polygon, unlike most others: left out"
 NO_BOX = "no box of four numbers, and no segmentation: left out"
-# If more than a tenth of all boxes has one of these, it is no flaw of single boxes.
+# If more than a tenth of all boxes has one of these, it is not a flaw of single boxes.
 BOX_FLAWS = (NO_BOX, NOT_FINITE, NEGATIVE, FLAT, OUTSIDE, CROSSES, SWAPPED, FRACTIONS, CORNERS)
 # Those whose objects training does not see.
 LOST_BOXES = (NO_BOX, NOT_FINITE, NEGATIVE, FLAT, OUTSIDE, FRACTIONS, CORNERS)

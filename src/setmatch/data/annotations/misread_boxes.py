@@ -33,7 +33,7 @@ _AREA_TOLERANCE = 0.01
 
 @dataclass(frozen=True)
 class WrittenBoxes:
-    """The numbers of the boxes as they are in a file; NaN for annotations that are no plain box."""
+    """Boxes as they are in a file; NaN for annotations that are not a plain box."""
 
     values: Float64[np.ndarray, "A 4"]
     convention: BoxConvention  # by which they were read

@@ -25,8 +25,8 @@ from setmatch.structures.packed_masks import PackedMasks
 
 WHOLE = 0.25  # fraction of the images that are seen whole
 AROUND_OBJECT = 0.75  # fraction of the tiles that show a drawn object; others may be anywhere
-LEAST_VISIBLE = 0.3  # fraction of a box inside the tile, below which it is no target
-SPECK_PX = 16  # a cell of the middle feature map: a smaller object of a whole image is no target
+LEAST_VISIBLE = 0.3  # fraction of a box inside the tile, below which it is not a target
+SPECK_PX = 16  # a cell of the middle feature map: a smaller object of a whole image is not one
 _ROUNDING_PX = 1e-2  # of boxes, which are fractions of the image
 
 

@@ -1,7 +1,7 @@
 """Names of files as Label Studio changes them when they are uploaded: abcd1234-my_photo.jpg.
 
 Eight hexadecimal digits come before the name, blanks become "_", and other signs are dropped. A
-date before a name is no such prefix.
+date before a name is not such a prefix.
 """
 
 import re

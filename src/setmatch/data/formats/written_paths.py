@@ -54,7 +54,7 @@ def written_parts(written: str) -> tuple[str, ...]:
         try:
             url = urlsplit(text)
             inner = parse_qs(url.query).get("d")
-        except ValueError:  # such as brackets that are no host
+        except ValueError:  # such as brackets that are not a host
             pass
         else:
             text = inner[0] if inner else unquote(url.path)

@@ -107,8 +107,12 @@ def _specialists(uses: list[QueryUsage]) -> Iterator[QueryFinding]:
         if chosen:
             numbers = ", ".join(_numbered(use, what) for use in chosen[:_MAX_NAMED])
             more = f" and {len(chosen) - _MAX_NAMED} more" if len(chosen) > _MAX_NAMED else ""
-            subject = "1 query keeps" if len(chosen) == 1 else f"{len(chosen)} queries keep"
-            yield QueryFinding(f"{subject} to one {what}: {numbers}{more}.", meaning)
+            subject, which = (
+                ("1 query keeps", "query")
+                if len(chosen) == 1
+                else (f"{len(chosen)} queries keep", "queries")
+            )
+            yield QueryFinding(f"{subject} to one {what}: {which} {numbers}{more}.", meaning)
 
 
 def _numbered(use: QueryUsage, what: str) -> str:

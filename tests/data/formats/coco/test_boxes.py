@@ -22,7 +22,7 @@ from small_coco import Change, annotation, edited, object_, read, sound, write_i
 from written_boxes import random_boxes, write_set
 
 TURNED = "box turned by its rotation: read as the box around it"
-NO_NUMBER = "rotation that is no number: read as 0"
+NO_NUMBER = "rotation that is not a number: read as 0"
 ROTATION_KEYS = ["rotation", "Rotation", "ROTATION", "angle", "Angle", "ANGLE"]
 BOX = [6, 4, 30, 20]  # of a 60 × 40 image
 

@@ -27,7 +27,7 @@ FEW_OBJECTS = 10
 _FEWEST_FLAWS = 3  # boxes; fewer may be a tenth of all by chance
 _FEWEST_PARTS = 20  # boxes
 _TOO_MANY = (
-    "more than a tenth of all boxes, so that it is no single mistake: correct the file, or say "
+    "more than a tenth of all boxes, so that it is not a single mistake: correct the file, or say "
     "with --boxes how it writes boxes"
 )
 _ODD = np.array([0x9E3779B97F4A7C15 * (2 * k + 1) % 2**63 | 1 for k in range(6)], dtype=np.int64)

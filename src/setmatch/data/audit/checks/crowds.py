@@ -7,7 +7,7 @@ import numpy as np
 from setmatch.data.audit.findings import Finding, Severity
 from setmatch.data.dataset import DetectionDataset
 
-_FEWEST = 5  # crowds that are no chance
+_FEWEST = 5  # fewer crowds may be chance
 _PART = 10  # one in so many annotations; of COCO's own, one in 80 is a crowd
 _DIFFICULT = "marked difficult"  # of Pascal VOC, where this is usual
 

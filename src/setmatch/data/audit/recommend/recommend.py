@@ -157,7 +157,7 @@ def recommend(training: DetectionDataset, has_gpu: bool) -> TrainingPlan:
     )
     reasons += [
         f"{queries} queries: nearly all {views} have at most {usual} objects"
-        f"{' that are no specks' if tile else ''}, and some queries must be left for "
+        f"{' that are not specks' if tile else ''}, and some queries must be left for "
         '"no object"',
         f"{epochs} epochs with batch size {batch}: {plan.steps:,} steps; {steps:,} are usual{few}",
         f"learning rate {recipe.train.lr:g}: that of the recipe it is based on",

@@ -191,7 +191,7 @@ def rotations(
             is_angle[row] = name == "angle"
             given.append((name, number))
         elif value is not None:
-            fixes.append(_fix(rows, row, names, value, "rotation that is no number: read as 0"))
+            fixes.append(_fix(rows, row, names, value, "rotation that is not a number: read as 0"))
     require_degrees(records.file, given)
     return Rotations(records.file, degrees, is_angle)
 
@@ -199,7 +199,7 @@ def rotations(
 def rotation_of(record: AnnotationRecord) -> tuple[str, object]:
     """Return the name and the value of what turns a box; None where nothing does.
 
-    An angle that is no number is something else, such as that of a view.
+    An angle that is not a number is something else, such as that of a view.
     """
     inside = record.attributes if type(record.attributes) is dict else {}
     small = {key.lower(): value for key, value in inside.items() if isinstance(key, str)}

@@ -253,7 +253,7 @@ def _line(path: Path, number: int, words: list[str], fixes: list[AnnotationFix])
 
 
 def _require_fractions(files: Sequence[LabelFile], is_certain: bool) -> None:
-    """Raise DataError for a number that is no fraction of the image.
+    """Raise DataError for a number that is not a fraction of the image.
 
     Not where most lines are boxes with such numbers: then the whole file is of another convention,
     unless the user `is_certain` that it is not.

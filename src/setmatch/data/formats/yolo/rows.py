@@ -281,7 +281,7 @@ def _is_far(polygon: Float64[np.ndarray, "P 2"]) -> bool:
 
 
 def _crosses_itself(polygon: Float64[np.ndarray, "P 2"]) -> bool:
-    """Return whether two edges of a polygon cross or touch that are no neighbors."""
+    """Return whether two edges of a polygon cross or touch that are not neighbors."""
     new = np.abs(polygon - np.roll(polygon, 1, axis=0)).max(axis=1) > _TOUCHING
     start = polygon[new]
     count = len(start)
