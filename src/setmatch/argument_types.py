@@ -41,13 +41,14 @@ _WORDS: dict[Any, str] = {
 
 
 def checked_except(
-    *names: str,
+    *names: str, caller: str | None = None
 ) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
     """Return what makes a function check its arguments against their annotations.
 
     It raises ConfigError that names the argument, its value and what it may be. Only the outermost
     type is checked, and the items of lists of strings. The function itself checks what is inside
-    other lists and mappings, and the arguments called `names`.
+    other lists and mappings, and the arguments called `names`. `caller` is what the user has
+    called, if it is not the function.
     """
 
     def decorate(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
@@ -58,7 +59,8 @@ def checked_except(
                 annotation = signature.parameters[name].annotation
                 if name not in names and not _fits(value, annotation):
                     given = f"{name} = {short(value)} ({type(value).__name__})"
-                    raise ConfigError(f"{checking.__name__}: {given}; give {_wanted(annotation)}")
+                    where = caller or function.__name__
+                    raise ConfigError(f"{where}: {given}; give {_wanted(annotation)}")
             return function(*args, **kwargs)
 
         return checking

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from setmatch.argument_types import checked
+from setmatch.argument_types import checked_except
 from setmatch.bulk.array_model import open_without_torch
 from setmatch.bulk.opened_model import Choices, OpenedModel
 from setmatch.bulk.rows import Row, to_frame, to_table
@@ -168,7 +168,7 @@ class Predictor:
         return [row for found in rows for row in found]
 
 
-@checked
+@checked_except(caller="Predictor")
 def _require_types(
     engine: str | None,
     device: str,
@@ -181,7 +181,6 @@ def _require_types(
     """Raise ConfigError, before a worker is given the choices, for one of another type."""
 
 
-_require_types.__name__ = "Predictor"  # which the errors name
 _lock = threading.Lock()
 _open: OrderedDict[str, OpenedModel] = OrderedDict()
 
