@@ -107,50 +107,68 @@ class Criterion:
         do not fit it. Without a `normalizer`, as in your own training loop, it also raises
         ConfigError for boxes that are predicted in pixels; to see that, it waits for the device.
         """
-        require_groups(groups)
-        first = groups[0].predictions.logits
-        num_images, num_logits = first.shape[1::2]
-        one_class = self.class_loss.num_logits(1)
-        device = first.device
-        require_targets(targets, num_images, num_logits - one_class + 1, device)
-        if not isinstance(normalizer, LossNormalizer | None):
-            raise ConfigError(
-                f"a criterion takes a LossNormalizer of the step's targets, or None, but got "
-                f"{described(normalizer)}"
-            )
+        self._require_fit(groups, targets, normalizer)
+        device = groups[0].predictions.logits.device
         if normalizer is None:
             require_fractions(groups)
             num_queries = groups[0].predictions.logits.shape[2] // groups[0].query_groups
             normalizer = LossNormalizer.of(targets, num_queries, device)
         with torch.autocast(device.type, enabled=False):
-            pending = [self._start_matching(group, group.targets or targets) for group in groups]
-            # Groups with known assignments come first: their work keeps a GPU busy while the
-            # matching costs of the others travel to the CPU.
-            order = sorted(range(len(groups)), key=lambda at: groups[at].assignment is None)
-            done: dict[int, GroupLosses] = {}
-            waiting: dict[int, list[Assignment]] = {}  # for the matches of the others
-            pools = self.weights.pooled_matches
-            first_counts = normalizer.times(groups[0].repeats * groups[0].query_groups)
-            kinds = first_counts.matched_and_others(first.shape[2])
-            for at in order:
-                group = groups[at]
-                if pools and (_is_pooled(group) or group.edges is not None):
-                    waiting[at] = pending[at]()
-                    continue
-                own_targets = group.targets or targets
-                done[at] = self._terms(group, pending[at](), own_targets, normalizer, kinds)
-            pooling = {at: each for at, each in waiting.items() if _is_pooled(groups[at])}
-            pooled = _pooled([groups[at] for at in pooling], list(pooling.values()), targets)
-            if pooled is not None and 0 in pooling:
-                first_counts = _with_matches(first_counts, pooled, targets)
-                kinds = first_counts.matched_and_others(first.shape[2])
-            for at, assignments in waiting.items():
-                group, own_targets = groups[at], groups[at].targets or targets
-                matches = pooled if at in pooling else None
-                done[at] = self._terms(group, assignments, own_targets, normalizer, kinds, matches)
-            losses = tuple(done[at] for at in range(len(groups)))
+            matching = [self._start_matching(group, group.targets or targets) for group in groups]
+            losses = self._in_turn(groups, matching, targets, normalizer)
             total = torch.stack([self._weighted(group) for group in losses]).sum()
         return Losses(total, losses)
+
+    def _require_fit(
+        self,
+        groups: Sequence[PredictionGroup],
+        targets: Sequence[Target],
+        normalizer: LossNormalizer | None,
+    ) -> None:
+        require_groups(groups)
+        logits = groups[0].predictions.logits
+        num_images, num_logits = logits.shape[1::2]
+        num_classes = num_logits - self.class_loss.num_logits(1) + 1
+        require_targets(targets, num_images, num_classes, logits.device)
+        if not isinstance(normalizer, LossNormalizer | None):
+            raise ConfigError(
+                f"a criterion takes a LossNormalizer of the step's targets, or None, but got "
+                f"{described(normalizer)}"
+            )
+
+    def _in_turn(
+        self,
+        groups: Sequence[PredictionGroup],
+        matching: Sequence[Callable[[], list[Assignment]]],
+        targets: Sequence[Target],
+        normalizer: LossNormalizer,
+    ) -> tuple[GroupLosses, ...]:
+        """Return the terms of each group; `matching` waits for its assignments, one per layer.
+
+        Groups with known assignments come first: their work keeps a GPU busy while the matching
+        costs of the others travel to the CPU. Groups with pooled matches, and those of edges, come
+        last, because they take the matches of several groups.
+        """
+        pools = self.weights.pooled_matches
+        last = [pools and (_is_pooled(group) or group.edges is not None) for group in groups]
+        order = sorted(range(len(groups)), key=lambda at: (last[at], groups[at].assignment is None))
+        main = groups[0]
+        counts = normalizer.times(main.repeats * main.query_groups)
+        kinds = counts.matched_and_others(main.predictions.logits.shape[2])
+        losses: dict[int, GroupLosses] = {}
+        for at in order:
+            if not last[at]:
+                losses[at] = self._terms(groups[at], matching[at](), targets, normalizer, kinds)
+        waited = {at: matching[at]() for at in order if last[at]}
+        pooling = {at: each for at, each in waited.items() if _is_pooled(groups[at])}
+        pooled = _pooled([groups[at] for at in pooling], list(pooling.values()), targets)
+        if pooled is not None and 0 in pooling:
+            counts = _with_matches(counts, pooled, targets)
+            kinds = counts.matched_and_others(main.predictions.logits.shape[2])
+        for at, assignments in waited.items():
+            matches = pooled if at in pooling else None
+            losses[at] = self._terms(groups[at], assignments, targets, normalizer, kinds, matches)
+        return tuple(losses[at] for at in range(len(groups)))
 
     def _start_matching(
         self, group: PredictionGroup, targets: Sequence[Target]
@@ -173,6 +191,7 @@ class Criterion:
         first_kinds: Float[Tensor, "2"],
         pooled: Assignment | None = None,
     ) -> GroupLosses:
+        targets = group.targets or targets
         counts = normalizer.times(group.repeats * group.query_groups)
         own = shared = self._matched(group, assignments, targets, counts, first_kinds)
         if pooled is not None:
