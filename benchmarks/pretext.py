@@ -18,7 +18,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 import setmatch as sm
-from setmatch.config import load_recipe
 from setmatch.data.audit.recommend.image_size import resolve_image_size
 from setmatch.data.batches.transforms import resized_px
 from setmatch.data.dataset import DetectionDataset
@@ -26,6 +25,7 @@ from setmatch.data.images.image_io import read_image
 from setmatch.data.open import open_dataset
 from setmatch.errors import DataError
 from setmatch.evaluation.evaluate import evaluate
+from setmatch.recipe_text import load_recipe
 
 PIECES, SIDES = 6, (0.12, 0.6)  # per image at most, and their range as fractions of the short side
 COPIES = 8  # of each training image, with different pieces

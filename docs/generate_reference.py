@@ -20,7 +20,8 @@ from pydantic.fields import FieldInfo
 
 import setmatch
 from setmatch.cli import app, main
-from setmatch.config import RECIPES, Recipe, recipe_names
+from setmatch.config import Recipe
+from setmatch.recipe_text import RECIPES, recipe_names
 
 REFERENCE = Path(__file__).parent / "reference"
 REPOSITORY = Path(__file__).parents[1]

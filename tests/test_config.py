@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from setmatch.config import Recipe, Section, dump_recipe, load_recipe, recipe_names
+from setmatch.config import Recipe, Section
 from setmatch.errors import ConfigError
+from setmatch.recipe_text import dump_recipe, load_recipe, recipe_names
 
 
 def write(folder: Path, text: str) -> Path:

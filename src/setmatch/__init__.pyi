@@ -2,7 +2,6 @@ from . import data as data
 from . import losses as losses
 from . import models as models
 from .bulk.predictor import Predictor as Predictor
-from .config import load_recipe as load_recipe
 from .deploy.export import export as export
 from .deploy.load import load as load
 from .errors import SetmatchError as SetmatchError
@@ -14,6 +13,7 @@ from .inference.predict import predict as predict
 from .inference.video.predict_video import predict_video as predict_video
 from .models import layers as layers
 from .models.load import save as save
+from .recipe_text import load_recipe as load_recipe
 from .sharing.push import push as push
 from .structures.batch import Batch as Batch
 from .structures.batch import Target as Target

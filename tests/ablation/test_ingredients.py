@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from setmatch.ablation.run import AblationRun
-from setmatch.config import LossWeights, MatchCosts, load_recipe
+from setmatch.config import LossWeights, MatchCosts
 from setmatch.losses.classification import Varifocal
 from setmatch.losses.criterion import Criterion
 from setmatch.losses.normalizer import LossNormalizer
 from setmatch.models.registry import build
+from setmatch.recipe_text import load_recipe
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Categories, ModelCard
 

@@ -14,11 +14,11 @@ from setmatch.ablation import run as ablation
 from setmatch.ablation.run import RESULT, AblationRun, ablate
 from setmatch.ablation.studies import STUDIES, Arm, Study
 from setmatch.ablation.tables import Outcome, Table, to_json
-from setmatch.config import load_recipe
 from setmatch.data.synthetic.scenes import EASY, write_scenes
 from setmatch.distributed import Distributed, init_distributed, single_process
 from setmatch.errors import ConfigError, DataError, ExtraMissingError
 from setmatch.files.folder_lock import locked
+from setmatch.recipe_text import load_recipe
 
 SMALL = (
     "model.arguments.dim=16",

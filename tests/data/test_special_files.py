@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from fake_detectors import RedFinder
-from setmatch.config import DataSettings, load_recipe
+from setmatch.config import DataSettings
 from setmatch.data.audit.audit import audit
 from setmatch.data.audit.fix import write_fixed
 from setmatch.data.batches.loader import training_batches
@@ -20,6 +20,7 @@ from setmatch.data.open import open_dataset
 from setmatch.errors import DataError, SetmatchError
 from setmatch.evaluation.evaluate import evaluate
 from setmatch.models.load import load
+from setmatch.recipe_text import load_recipe
 from setmatch.structures.metadata import Preprocessing
 from special_files import SPECIAL
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from setmatch.cli import app
-from setmatch.config import recipe_names
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.models.registry import PUBLISHED
+from setmatch.recipe_text import recipe_names
 
 ROOT = Path(__file__).parents[2]
 

@@ -18,7 +18,7 @@ PACKAGE = Path(setmatch.__file__).parent
 LAYERS: tuple[tuple[str, ...] | frozenset[str], ...] = (
     ("interruption", "errors", "argument_types", "usage_reports", "files"),
     ("structures", "ops", "html"),
-    ("setting_values", "config", "losses"),
+    ("setting_values", "config", "recipe_text", "losses"),
     ("postprocessing", "distributed"),
     frozenset({"models", "data"}),
     ("visualize", "inference"),

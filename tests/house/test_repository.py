@@ -17,9 +17,10 @@ from pydantic import BaseModel
 
 import setmatch
 from setmatch.cli import app
-from setmatch.config import RECIPES, Recipe
+from setmatch.config import Recipe
 from setmatch.models.registry import FAMILIES
 from setmatch.models.weights.downloads.download import PublishedRepository
+from setmatch.recipe_text import RECIPES
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(setmatch.__file__).parent

@@ -12,13 +12,13 @@ import torch
 from PIL import Image, ImageDraw, ImageFilter
 
 import setmatch as sm
-from setmatch.config import load_recipe
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import WeightsError
 from setmatch.models.initialize import initialize
 from setmatch.models.load import bundled
 from setmatch.models.weights.card import BUNDLED
+from setmatch.recipe_text import load_recipe
 from setmatch.structures.metadata import Categories, ModelCard
 
 MAX_BYTES = 2 * 2**20

@@ -8,12 +8,12 @@ import pytest
 
 import setmatch as sm
 from setmatch.cli import main
-from setmatch.config import load_recipe
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import ConfigError, SetmatchError
 from setmatch.models.factory import import_named
 from setmatch.models.load import read, save
 from setmatch.models.registry import build
+from setmatch.recipe_text import load_recipe
 from setmatch.structures.metadata import Categories, ModelCard
 
 CODE = """

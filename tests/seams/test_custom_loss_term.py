@@ -3,7 +3,6 @@
 import torch
 
 from sample_datasets import index_of
-from setmatch.config import load_recipe
 from setmatch.data.batches.loader import Minibatch
 from setmatch.distributed import Distributed
 from setmatch.losses.base import LossTerm
@@ -11,6 +10,7 @@ from setmatch.losses.criterion import Criterion
 from setmatch.losses.normalizer import LossNormalizer
 from setmatch.losses.terms import TERMS
 from setmatch.models.registry import build
+from setmatch.recipe_text import load_recipe
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import ModelCard
 from setmatch.training.logging.curves.history import read_history

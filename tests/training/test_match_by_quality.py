@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_runs import CrashError, assert_bit_equal, crash_before, log_rows, run_tiny, write_data
 
-from setmatch.config import TrainSettings, load_recipe
+from setmatch.config import TrainSettings
+from setmatch.recipe_text import load_recipe
 from setmatch.training.schedule.schedule import make_schedule
 from thorough import usually
 

@@ -21,9 +21,10 @@ from tiny_runs import (
 )
 
 import setmatch
-from setmatch.config import TrainSettings, load_recipe
+from setmatch.config import TrainSettings
 from setmatch.errors import ConfigError, DataError, WeightsError
 from setmatch.models.registry import BOX_PRESETS, MODELS
+from setmatch.recipe_text import load_recipe
 from setmatch.training.checkpoints.checkpoint import latest_valid
 from setmatch.training.optim.freeze import train_mode
 from setmatch.training.schedule.length import with_length

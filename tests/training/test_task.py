@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from setmatch.config import load_recipe
 from setmatch.data.open import open_dataset, prefer_panoptic
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import ConfigError, DataError
+from setmatch.recipe_text import load_recipe
 from setmatch.training.start.resolve_recipe import choose_format, require_mask_head
 from setmatch.training.start.training_data import open_training_data
 from setmatch.training.train import train

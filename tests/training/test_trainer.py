@@ -9,9 +9,10 @@ import tiny_runs
 import torch
 from tiny_runs import RECIPE, CrashError, final_state, log_rows, run_tiny
 
-from setmatch.config import ModelSettings, load_recipe
+from setmatch.config import ModelSettings
 from setmatch.data.open import open_dataset
 from setmatch.errors import ConfigError, DataError, TrainingError
+from setmatch.recipe_text import load_recipe
 from setmatch.training.checkpoints.checkpoint import latest_valid
 from setmatch.training.loop import evaluations
 from setmatch.training.start.resolve_recipe import choose_recipe

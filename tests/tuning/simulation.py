@@ -3,8 +3,8 @@
 import json
 import math
 
-from setmatch.config import load_recipe
 from setmatch.files.manifest import write_whole
+from setmatch.recipe_text import load_recipe
 from setmatch.training.callbacks import CallbackList, StartedRun
 from setmatch.training.checkpoints.best import BEST, METRICS, Run
 from setmatch.training.checkpoints.checkpoint import CHECKPOINTS

@@ -5,8 +5,8 @@ import re
 import pytest
 from simulation import near_a_hundredth
 
-from setmatch.config import load_recipe
 from setmatch.errors import TrainingError
+from setmatch.recipe_text import load_recipe
 from setmatch.tuning.page import write_page
 from setmatch.tuning.results import Search
 from setmatch.tuning.space import Choice, Range

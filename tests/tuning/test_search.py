@@ -10,7 +10,6 @@ import torch
 from simulation import near_a_hundredth
 from tiny_runs import CrashError, crash_before
 
-from setmatch.config import load_recipe
 from setmatch.errors import (
     ConfigError,
     DataError,
@@ -19,6 +18,7 @@ from setmatch.errors import (
     UnwritableError,
 )
 from setmatch.files.folder_lock import locked
+from setmatch.recipe_text import load_recipe
 from setmatch.training.checkpoints.best import BEST
 from setmatch.training.checkpoints.checkpoint import CHECKPOINTS
 from setmatch.training.signals import Stopped

@@ -6,10 +6,10 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, strategies
 
-from setmatch.config import load_recipe
 from setmatch.data.audit.recommend.image_size import resolve_image_size
 from setmatch.data.open import open_dataset
 from setmatch.errors import ConfigError
+from setmatch.recipe_text import load_recipe
 from setmatch.tuning.default_space import default_space
 from setmatch.tuning.parse import parse_search, parse_space, value_at
 from setmatch.tuning.sampler import RANDOM_TRIALS, importances, propose

@@ -15,7 +15,7 @@ from typing import Any
 from setmatch.ablation.plot import draw_study, figure_class
 from setmatch.ablation.studies import STUDIES, Arm, Study, find_study
 from setmatch.ablation.tables import Outcome, Table, to_json
-from setmatch.config import Recipe, dump_recipe, load_recipe
+from setmatch.config import Recipe
 from setmatch.data.open import require_split
 from setmatch.data.own_folder import require_own_folder
 from setmatch.data.synthetic.scenes import EASY, write_scenes
@@ -23,6 +23,7 @@ from setmatch.distributed import init_distributed, single_process
 from setmatch.errors import ConfigError
 from setmatch.files.reading import read_text
 from setmatch.files.writing import write_text
+from setmatch.recipe_text import dump_recipe, load_recipe
 from setmatch.training.logging.writers import LOG, read_rows
 from setmatch.training.recipe_variants import (
     record_start,

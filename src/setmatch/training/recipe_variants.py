@@ -8,12 +8,13 @@ from pathlib import Path
 
 import torch
 
-from setmatch.config import ModelSettings, Recipe, dump_recipe
+from setmatch.config import ModelSettings, Recipe
 from setmatch.errors import ConfigError
 from setmatch.files.reading import read_text
 from setmatch.files.writing import write_text
 from setmatch.models.detector import Detector
 from setmatch.models.registry import build
+from setmatch.recipe_text import dump_recipe
 from setmatch.structures.metadata import Categories, ModelCard
 
 STARTED_WITH = "recipe.yaml"

@@ -11,9 +11,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from setmatch.config import Recipe, load_recipe
+from setmatch.config import Recipe
 from setmatch.errors import ConfigError, short
 from setmatch.files.safe_yaml import YamlError, parse_yaml
+from setmatch.recipe_text import load_recipe
 from setmatch.training.recipe_variants import sketch
 from setmatch.tuning.space import Choice, Range, Space, Value, keys_of, overrides_of
 

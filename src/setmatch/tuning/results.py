@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from setmatch.config import Recipe, dump_recipe, load_recipe
+from setmatch.config import Recipe
 from setmatch.files.writing import write_text
 from setmatch.html.tables import percent
+from setmatch.recipe_text import dump_recipe, load_recipe
 from setmatch.training.checkpoints.best import Run
 from setmatch.tuning.space import Space, overrides_of
 from setmatch.tuning.trial import Trial, best_of, folder_of

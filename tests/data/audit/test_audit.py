@@ -14,7 +14,7 @@ from rich.console import Console
 
 import setmatch.data.open as open_module
 from setmatch.cli import main
-from setmatch.config import Recipe, load_recipe
+from setmatch.config import Recipe
 from setmatch.data.audit.audit import DataAudit, UnfixableDataError, audit
 from setmatch.data.audit.console import render
 from setmatch.data.audit.html import write_page
@@ -22,6 +22,7 @@ from setmatch.data.convert import convert_dataset
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import DataError
+from setmatch.recipe_text import load_recipe
 
 
 @pytest.fixture(scope="module")

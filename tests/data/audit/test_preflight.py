@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from setmatch.config import load_recipe
 from setmatch.data.audit.preflight import check_data
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.open import open_dataset
 from setmatch.errors import DataError
+from setmatch.recipe_text import load_recipe
 from setmatch.structures.metadata import Preprocessing
 from setmatch.training.start.setup import build_setup
 from setmatch.training.start.start_run import open_run_folder

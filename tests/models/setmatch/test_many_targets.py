@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from setmatch.config import load_recipe
 from setmatch.losses.criterion import Criterion
 from setmatch.models.layers.queries.denoising import MAX_TARGETS, Denoising
 from setmatch.models.registry import build
+from setmatch.recipe_text import load_recipe
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Categories, ModelCard
 from setmatch.structures.packed_masks import PackedMasks

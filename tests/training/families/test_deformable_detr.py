@@ -13,12 +13,12 @@ from small_runs import (
 )
 
 from known_models import SMALL_DEFORMABLE
-from setmatch.config import load_recipe
 from setmatch.models.backbones.small_cnn import SmallCNN
 from setmatch.models.deformable_detr import presets
 from setmatch.models.deformable_detr.config import DeformableShape
 from setmatch.models.load import load, save
 from setmatch.models.registry import MODELS, build
+from setmatch.recipe_text import load_recipe
 from setmatch.structures.metadata import Categories, ModelCard
 from setmatch.training.optim.optimizer import build_optimizer
 

@@ -11,9 +11,9 @@ from small_runs import (
 )
 
 from known_models import SMALL_DEIMV2
-from setmatch.config import load_recipe
 from setmatch.models.deimv2.checkpoint import SIDE_PX
 from setmatch.models.deimv2.presets import PRESETS
+from setmatch.recipe_text import load_recipe
 
 
 @pytest.mark.campaign

@@ -13,8 +13,8 @@ from small_runs import (
 from tiny_runs import log_rows
 
 from known_models import SMALL_DFINE
-from setmatch.config import load_recipe
 from setmatch.models.load import load
+from setmatch.recipe_text import load_recipe
 from setmatch.structures.metadata import Categories
 
 RECIPE = recipe_of("dfine_s", SMALL_DFINE)

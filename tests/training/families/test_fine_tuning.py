@@ -11,12 +11,12 @@ from quick_runs import Split
 
 from known_models import SMALL_DFINE
 from setmatch.cli import main
-from setmatch.config import load_recipe, recipe_names
 from setmatch.data.audit.recommend.num_epochs import epochs_for, epochs_per_evaluation
 from setmatch.files.reading import sha256_of
 from setmatch.models.dfine.transformers_checkpoint import PUBLISHED
 from setmatch.models.load import convert_weights, load, save
 from setmatch.models.registry import build
+from setmatch.recipe_text import load_recipe, recipe_names
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 from setmatch.training.schedule.length import resolve_length
 

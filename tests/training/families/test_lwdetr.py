@@ -12,9 +12,9 @@ from small_runs import (
 )
 
 from known_models import SMALL_LWDETR
-from setmatch.config import load_recipe
 from setmatch.models.lwdetr.presets import PRESETS
 from setmatch.models.registry import build
+from setmatch.recipe_text import load_recipe
 from setmatch.structures.metadata import Categories, ModelCard
 from setmatch.training.optim.optimizer import build_optimizer
 

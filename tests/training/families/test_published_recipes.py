@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from known_models import SMALL_DEIMV2, SMALL_DFINE, SMALL_RTDETR
-from setmatch.config import RECIPES, load_recipe
 from setmatch.models.registry import MODELS, build
+from setmatch.recipe_text import RECIPES, load_recipe
 from setmatch.structures.metadata import Categories, ModelCard
 from setmatch.training.schedule.schedule import make_schedule
 from setmatch.training.start.resolve_recipe import choose_recipe, recipe_for

@@ -16,13 +16,13 @@ from tiny_runs import log_rows
 import setmatch
 from known_models import SMALL_RFDETR
 from setmatch.cli import main
-from setmatch.config import load_recipe
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.models.family import default_shape
 from setmatch.models.load import load
 from setmatch.models.registry import build
 from setmatch.models.rfdetr.checkpoint import SIDE_PX
 from setmatch.models.rfdetr.presets import PRESETS
+from setmatch.recipe_text import load_recipe
 from setmatch.structures.metadata import Categories, ModelCard
 from setmatch.training.optim.optimizer import build_optimizer, learning_rates
 

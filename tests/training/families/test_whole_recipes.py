@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from known_models import SMALL_DEIMV2, SMALL_DFINE, SMALL_RTDETR
-from setmatch.config import load_recipe
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.losses import criterion
 from setmatch.models.load import load, save
 from setmatch.models.registry import build
+from setmatch.recipe_text import load_recipe
 from setmatch.structures.metadata import ModelCard, Preprocessing
-from setmatch.training import trainer
+from setmatch.training.loop import saver
 from setmatch.training.step import TrainStep
 from setmatch.training.train import train
 
@@ -80,7 +80,7 @@ def _run(name: str, epochs: int, data: Path, out: Path, patch: pytest.MonkeyPatc
     save(build(card), out / "start")
     own = {int(id_): len(dataset.target(at)) for at, id_ in enumerate(dataset.image_ids)}
     record, step = Record(own), TrainStep.step
-    start_matching, return_to = criterion.start_matching, trainer.return_to
+    start_matching, return_to = criterion.start_matching, saver.return_to
 
     def recorded_step(self: TrainStep, parts: Any, *more: Any) -> Any:
         record.add(self, parts)
@@ -102,7 +102,7 @@ def _run(name: str, epochs: int, data: Path, out: Path, patch: pytest.MonkeyPatc
 
     patch.setattr(TrainStep, "step", recorded_step)
     patch.setattr(criterion, "start_matching", recorded_matching)
-    patch.setattr(trainer, "return_to", recorded_return)
+    patch.setattr(saver, "return_to", recorded_return)
     sides = ("data.short_side_px=64", "data.long_side_px=64", "data.workers=0")
     warmup = WARMUP if recipe.train.warmup_steps else 0
     sizes = (f"train.batch_size={BATCH}", "train.micro_batch=4", f"train.warmup_steps={warmup}")

@@ -12,11 +12,11 @@ from tiny_runs import (
     write_data,
 )
 
-from setmatch.config import load_recipe
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import counted
 from setmatch.files import process_memory
+from setmatch.recipe_text import load_recipe
 from setmatch.structures.metadata import Preprocessing
 from setmatch.training.machine import fit_micro_batch, memory
 from setmatch.training.machine.fit_micro_batch import largest_that_fits

@@ -4,9 +4,10 @@ import pytest
 import torch
 from tiny_runs import log_rows, run_tiny
 
-from setmatch.config import TrainSettings, load_recipe
+from setmatch.config import TrainSettings
 from setmatch.distributed import Distributed
 from setmatch.errors import TrainingError
+from setmatch.recipe_text import load_recipe
 from setmatch.structures.batch import Batch
 from setmatch.training.machine.micro_batch import (
     explain_oom,

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from setmatch.config import load_recipe
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
+from setmatch.recipe_text import load_recipe
 from setmatch.training.machine.profile_step import seconds_per_step
 from setmatch.training.step import TrainStep
 

@@ -12,11 +12,12 @@ from typing import Any
 
 import torch
 
-from setmatch.config import Recipe, load_recipe
+from setmatch.config import Recipe
 from setmatch.data.dataset import DetectionDataset
 from setmatch.errors import ConfigError, TrainingError, WeightsError
 from setmatch.models import load as weights
 from setmatch.models.weights.tensor_files import read_pickle
+from setmatch.recipe_text import load_recipe
 from setmatch.training.checkpoints.checkpoint import Checkpoint, write_checkpoint
 from setmatch.training.logging.step_metrics import SkippedSteps
 from setmatch.training.step import TrainStep

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from setmatch.config import Recipe, dump_recipe, load_recipe, recipe_names
+from setmatch.config import Recipe
 from setmatch.data.open import prefer_panoptic
 from setmatch.errors import ConfigError
 from setmatch.files.writing import write_text
 from setmatch.models.factory import import_named
 from setmatch.models.load import preset_of
 from setmatch.models.registry import has_masks, mask_preset
+from setmatch.recipe_text import dump_recipe, load_recipe, recipe_names
 from setmatch.setting_values import TileSide
 from setmatch.training.checkpoints.checkpoint import Checkpoint, has_checkpoints
 from setmatch.training.stages import boxes_run

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from setmatch.config import DataSettings, load_recipe
+from setmatch.config import DataSettings
 from setmatch.data.audit.recommend.image_size import (
     SIDES_PX,
     legible_side_px,
@@ -14,6 +14,7 @@ from setmatch.data.audit.recommend.image_size import (
 )
 from setmatch.data.dataset import DetectionDataset
 from setmatch.errors import ConfigError
+from setmatch.recipe_text import load_recipe
 from setmatch.structures.metadata import Categories
 
 AUTO = DataSettings(short_side_px="auto", long_side_px="auto")

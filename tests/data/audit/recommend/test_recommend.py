@@ -9,7 +9,6 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from setmatch.config import load_recipe
 from setmatch.data.audit.recommend.num_queries import queries_for
 from setmatch.data.audit.recommend.recommend import (
     FINE_TUNED,
@@ -22,6 +21,7 @@ from setmatch.data.dataset import DetectionDataset
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.models.registry import MODELS, PUBLISHED
+from setmatch.recipe_text import load_recipe
 from setmatch.structures.metadata import Categories
 from setmatch.training.schedule.schedule import make_schedule
 

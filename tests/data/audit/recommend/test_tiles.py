@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from setmatch.cli import main
-from setmatch.config import load_recipe
 from setmatch.data.audit.audit import audit
 from setmatch.data.audit.preflight import check_data
 from setmatch.data.audit.recommend.num_queries import usual_objects
@@ -15,6 +14,7 @@ from setmatch.data.audit.recommend.tiles import needs_tiles, specks
 from setmatch.data.batches.random_tile import RandomTile
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.open import open_dataset
+from setmatch.recipe_text import load_recipe
 from setmatch.structures.metadata import Preprocessing
 
 KIND = "objects small for their image"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from setmatch.config import Recipe, load_recipe
+from setmatch.config import Recipe
 from setmatch.data.audit.recommend.image_size import (
     LONG_TO_SHORT,
     SIDES_PX,
@@ -30,6 +30,7 @@ from setmatch.data.audit.statistics import SMALL_PX
 from setmatch.data.batches.random_tile import SPECK_PX, tile_of
 from setmatch.data.dataset import DetectionDataset
 from setmatch.errors import counted
+from setmatch.recipe_text import load_recipe
 from setmatch.setting_values import TileSide
 from setmatch.structures.metadata import Preprocessing
 
