@@ -77,6 +77,7 @@ def test_every_arm_of_every_study_is_a_valid_recipe(tmp_path):
         assert study.reference in [arm.name for arm in study.arms]
 
 
+@pytest.mark.thorough
 def test_an_ablation_ends_with_a_table_and_a_plot(data, tmp_path, monkeypatch):
     """A second call trains nothing and returns the same table."""
     started = record_trainings(monkeypatch)

@@ -175,5 +175,11 @@ def test_a_signal_that_was_swallowed_does_not_come_again_after_one_that_was_not(
 
     Nor do the questions what became of both count as further signals.
     """
-    done = subprocess.run([sys.executable, "-c", ENDS], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", ENDS],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        preexec_fn=heed_ctrl_c,
+    )
     assert done.stderr == "ended with 130\n"
