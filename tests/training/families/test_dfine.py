@@ -46,12 +46,13 @@ def test_the_training_of_deim_lowers_the_loss_and_needs_no_other_weights(data, t
     mixed = ("data.mosaic=1", "data.mixup=1", "data.combine_until=1")
     deim = ("model.arguments.class_loss=matchability", *mixed)
     weights = str(tmp_path / "plain")
-    overrides = (*deim, "train.epochs=8")
+    overrides = (*deim, "train.epochs=30")
     run = run_small(data, tmp_path / "run", RECIPE, *overrides, weights=weights)
     assert run.model.state_dict().keys() == plain.model.state_dict().keys()
     assert run.model.card.arguments["class_loss"] == "matchability"
     losses = [row["loss"] for row in log_rows(tmp_path / "run") if row["kind"] == "train"]
-    assert sum(losses[-2:]) < sum(losses[:2])
+    third = len(losses) // 3  # of few steps: mosaics differ a lot
+    assert sum(losses[-third:]) < sum(losses[:third])
 
 
 @pytest.mark.parametrize("size", "nsmlx")
