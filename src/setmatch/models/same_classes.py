@@ -9,7 +9,7 @@ from setmatch.models.weights.classes.coco import OLD_NAMES
 def same_classes(old: Sequence[str | None], new: Sequence[str | None]) -> list[int | None]:
     """Return for each new name the index of the old class that it names, or None.
 
-    Names agree in this order: as they are but for capitals; but for what is no letter and no digit
+    Names agree in this order: as they are but for capitals; but for signs and blanks
     (traffic_light); by the names that COCO had in its first years (aeroplane); as one and many
     (cars); as a part of a name with a slash (Monitor/TV). An old class that is found in an earlier
     way is not found again in a later one, and none is if two of them agree equally well.

@@ -154,13 +154,13 @@ class _Merged:
         lists = parse(file, InstancesFile)
         number_text_ids(lists, fixes)
         categories = read_categories(lists["categories"], fixes)
-        category_numbers = {}
+        category_numbers: dict[int | None, int] = {}  # None: what is not a number has none
         for id_, name in zip(categories.ids, categories.names, strict=True):
             assert name is not None, "names of categories are required"
             new = CategoryRecord(len(self._categories) + 1, name)
             category_numbers[id_] = self._categories.setdefault(name, new).id
         distinct = distinct_images(lists["images"], fixes)
-        image_numbers = {}
+        image_numbers: dict[int | None, int] = {}
         ids, names = distinct.ids.tolist(), distinct.names
         images: Sequence[ImageRecord] = lists["images"].rows
         for position, id_, name in zip(distinct.positions.tolist(), ids, names, strict=True):
@@ -181,7 +181,7 @@ class _Merged:
         for position, record in enumerate(records.rows):
             for key, numbers in (("image_id", image_numbers), ("category_id", category_numbers)):
                 written = getattr(record, key)
-                listed = numbers.get(as_integer(written))  # type: ignore[arg-type]
+                listed = numbers.get(as_integer(written))
                 if listed is None:
                     what = "images" if key == "image_id" else "categories"
                     raise records.error(
