@@ -126,3 +126,12 @@ def test_the_folder_of_an_xml_file_tells_which_image_of_its_name_is_meant(tmp_pa
         (row,) = dataset.rows(heights[40 + number])
         assert dataset.xywh_px[row, 0] == number
         assert dataset.path(heights[40 + number]).parent.name == f"clip{number}"
+
+
+def test_a_folder_of_models_is_not_a_data_set(tmp_path: Path):
+    """A model of OpenVINO that was exported beside the data is not another one."""
+    write(tmp_path / "data", "JPEGImages", "Annotations")
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "model.xml").write_text("<net></net>")
+    (tmp_path / "export" / "model.bin").write_bytes(bytes(8))
+    assert discover_splits(tmp_path).keys() == discover_splits(tmp_path / "data").keys()

@@ -14,7 +14,13 @@ from setmatch.data.formats.layout import (
     folders_of_splits,
     split_folders,
 )
-from setmatch.data.formats.voc.split import TRAINVAL, VocSplit, files_by_stem, listed_stems
+from setmatch.data.formats.voc.split import (
+    TRAINVAL,
+    VocSplit,
+    files_by_stem,
+    listed_stems,
+    xml_files,
+)
 from setmatch.data.splits import canonical, split_in, split_of_list
 from setmatch.errors import DataError
 
@@ -72,7 +78,7 @@ def _splits(root: Path) -> dict[str, VocSplit]:
         of_folder = _splits(place)
         if of_folder:
             splits.setdefault(name, next(iter(of_folder.values())))
-    if not splits and files_in(root, [".xml"]):
+    if not splits and xml_files(root):
         return {WHOLE: VocSplit(root, tuple(dict.fromkeys((root, *_image_folders(root, root)))))}
     return splits
 
@@ -82,7 +88,7 @@ def _annotations(root: Path) -> Path | None:
 
     Raises DataError where two have as many and do not say the same.
     """
-    names = {folder: files_in(folder, [".xml"]) for folder in _annotation_folders(root)}
+    names = {folder: xml_files(folder) for folder in _annotation_folders(root)}
     most = max(map(len, names.values()), default=0)
     if not most:
         return None

@@ -38,17 +38,26 @@ class VocSplit:
         return [self.annotations / xml_files[stem] for stem in wanted]
 
 
+def xml_files(folder: Path) -> list[str]:
+    """Return the XML files of a folder, but for models of OpenVINO, which lie beside a .bin."""
+    names = files_in(folder, [".xml", ".bin"])
+    weights = {Path(name).stem for name in names if name.lower().endswith(".bin")}
+    return [
+        name for name in names if name.lower().endswith(".xml") and Path(name).stem not in weights
+    ]
+
+
 def files_by_stem(annotations: Path) -> dict[str, str]:
     """Return the XML files of a folder by their names without the suffix.
 
     Where it holds none itself, they are those in its folders, with these in their names: sub/a.
     """
-    inside = files_in(annotations, [".xml"])
+    inside = xml_files(annotations)
     if not inside and annotations.is_dir():
         inside = [
             (place.relative_to(annotations) / name).as_posix()
             for place in folders_below(annotations, annotations)
-            for name in files_in(place, [".xml"])
+            for name in xml_files(place)
         ]
     return {str(PurePosixPath(name).with_suffix("")): name for name in inside}
 
