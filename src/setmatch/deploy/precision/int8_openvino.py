@@ -17,7 +17,7 @@ from setmatch.errors import ExtraMissingError
 from setmatch.inference.engines.exported_card import ExportedCard
 from setmatch.usage_reports import turn_off_reports
 
-_IN_INT8 = {"Convolution", "GroupConvolution"}
+_IN_INT8 = {"Convolution", "GroupConvolution", "ConvolutionBackpropData"}
 _NOT_COMPUTED = {"Parameter", "Constant", "Result"}
 _LOGGERS = ("nncf", "torch.utils.cpp_extension")  # the second one says that it finds no GPU
 

@@ -23,6 +23,20 @@ def scale_and_shift(
     return scale, bias - mean * scale
 
 
+def folded(
+    conv: nn.Module, norm: nn.Module
+) -> tuple[Float[Tensor, "D C k k"], Float[Tensor, " D"]]:
+    """Return the weights and the bias of a convolution that includes its norm in evaluation."""
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale, shift = scale_and_shift(
+        norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.eps
+    )
+    return conv.weight * scale[:, None, None, None], shift
+
+
 def pointwise_dilation(conv: nn.Conv2d, features: Tensor) -> tuple[int, ...]:
     """Return the dilation of a convolution, or one that makes a 1×1 kernel faster.
 
@@ -71,14 +85,7 @@ class ConvNorm(nn.Sequential):
 
     def folded(self) -> tuple[Float[Tensor, "D C k k"], Float[Tensor, " D"]]:
         """Return the weights and the bias of a convolution that includes the norm."""
-        _, norm = self
-        assert isinstance(norm, nn.BatchNorm2d)
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        scale, shift = scale_and_shift(
-            norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.eps
-        )
-        return self.conv.weight * scale[:, None, None, None], shift
+        return folded(*self)
 
     def plain(self) -> "FoldedConv":
         """Return a convolution into which the norm is folded once, not at every call."""

@@ -2,14 +2,11 @@
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from torch.nn import functional as F
 
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.losses.criterion import Criterion
 from setmatch.models.detector import Detector
-from setmatch.models.layers.heads.detr_mask_head import CHUNK, upsample_conv
+from setmatch.models.layers.heads.detr_mask_head import CHUNK
 from setmatch.models.registry import build
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Categories, ModelCard
@@ -34,26 +31,6 @@ def _detector(preset: str = "detr_r18_tiny_panoptic") -> Detector:
 def _images(*sizes: tuple[int, int]) -> Batch:
     random = torch.Generator().manual_seed(1)
     return Batch.from_images([torch.randn(3, *size, generator=random) for size in sizes])
-
-
-@given(st.integers(1, 9), st.integers(1, 9), st.booleans(), st.integers(0, 2**31))
-def test_upsample_conv_equals_convolving_an_upsampled_copy(
-    height: int, width: int, same: bool, seed: int
-):
-    """Values and gradients, odd sizes too."""
-    random = torch.Generator().manual_seed(seed)
-    size = (-(-height // 2), -(-width // 2)) if not same else (height, width)
-    x, weight = (
-        torch.randn(*shape, generator=random, dtype=torch.float64, requires_grad=True)
-        for shape in ((2, 3, *size), (4, 3, 3, 3))
-    )
-    weights = torch.randn(2, 4, height, width, generator=random, dtype=torch.float64)
-    plain = F.conv2d(F.interpolate(x, size=(height, width)), weight, padding=1)
-    ours = upsample_conv(x, weight, (height, width))
-    assert torch.allclose(ours, plain, atol=1e-12)
-    expected = torch.autograd.grad((plain * weights).sum(), (x, weight))
-    for actual, wanted in zip(torch.autograd.grad((ours * weights).sum(), (x, weight)), expected):
-        assert torch.allclose(actual, wanted, atol=1e-12)
 
 
 @pytest.mark.parametrize("preset", ["detr_r18_tiny_panoptic", "detr_r50_dc5_panoptic"])

@@ -5,8 +5,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from setmatch.models.backbones.folding import ConvNorm, FoldedConv, beside
-from setmatch.models.layers.cells import Cells, hide
+from setmatch.models.backbones.folding import ConvNorm, FoldedConv, beside, folded
+from setmatch.models.layers.cells import Cells, hide, normalize
+from setmatch.models.layers.upsampled_convolution import UpsampledConv, convolve_upsampled
 
 
 class ConvNormSiLU(ConvNorm):
@@ -31,6 +32,60 @@ class FoldedConvSiLU(FoldedConv):
     ) -> Float[Tensor, "B D H W"]:
         """Return silu(conv(x)), with zeros outside of `cells`."""
         return F.silu(super().forward(features, cells))
+
+
+class FinerFusion(nn.Sequential):
+    """A 3×3 convolution of a map beside the coarser one, upsampled, and its batch norm.
+
+    Each half of the kernel is applied to its own map: the half of the coarser map takes less than
+    half of the products then, and no concatenated map is made.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(*ConvNorm(2 * dim, dim))
+
+    def forward(
+        self,
+        maps: tuple[Float[Tensor, "B D H W"], Float[Tensor, "B D h w"]],
+        cells: Cells | None = None,
+    ) -> Float[Tensor, "B D H W"]:
+        """Return norm(conv([finer, upsampled coarser])), with zeros outside of `cells`."""
+        finer, coarser = maps
+        conv, norm = self
+        assert isinstance(conv, nn.Conv2d)
+        fixed = not norm.training
+        weight, bias = folded(conv, norm) if fixed else (conv.weight, None)
+        of_finer, of_coarser = weight.chunk(2, dim=1)
+        size = finer.shape[2], finer.shape[3]
+        convolved = F.conv2d(finer, of_finer, bias, padding=1)
+        convolved += convolve_upsampled(coarser, of_coarser, size, cells)
+        return hide(convolved, cells) if fixed else normalize(norm, convolved, cells)
+
+    def plain(self) -> "FoldedFinerFusion":
+        """Return the two convolutions, into which the norm is folded once."""
+        return FoldedFinerFusion(*folded(*self))
+
+
+class FoldedFinerFusion(nn.Module):
+    """A convolution of a map beside the upsampled coarser one, which includes its norm."""
+
+    def __init__(self, weight: Float[Tensor, "D C 3 3"], bias: Float[Tensor, " D"]) -> None:
+        super().__init__()
+        of_finer, of_coarser = weight.detach().chunk(2, dim=1)
+        self.weight = nn.Parameter(of_finer, requires_grad=False)
+        self.bias = nn.Parameter(bias.detach(), requires_grad=False)
+        self.of_coarser = UpsampledConv(of_coarser)
+
+    def forward(
+        self,
+        maps: tuple[Float[Tensor, "B D H W"], Float[Tensor, "B D h w"]],
+        cells: Cells | None = None,
+    ) -> Float[Tensor, "B D H W"]:
+        """Return conv([finer, upsampled coarser]), with zeros outside of `cells`."""
+        finer, coarser = maps
+        size = finer.shape[2], finer.shape[3]
+        convolved = F.conv2d(finer, self.weight, self.bias, padding=1)
+        return hide(convolved + self.of_coarser(coarser, size, cells), cells)
 
 
 class RepVGGBlock(nn.Module):

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from setmatch.models.backbones.folding import ConvNorm
 from setmatch.models.layers.attention.position_encoding import SinePosition
 from setmatch.models.layers.cells import Cells, cells_of, halved, hide
+from setmatch.models.layers.encoders.fusion_blocks import FinerFusion
 from setmatch.models.layers.encoders.transformer_encoder import EncoderLayer
 from setmatch.ops.precision import at_least_single
 from setmatch.structures.batch import Batch
@@ -84,7 +85,7 @@ class HybridEncoder(nn.Module):
         self.project = nn.ModuleList(ConvNorm(width, dim, kernel=1) for width in channels)
         self.position = SinePosition(dim)
         self.layers = nn.ModuleList(layers)
-        self.down = nn.ModuleList(ConvNorm(2 * dim, dim) for _ in range(steps))
+        self.down = nn.ModuleList(FinerFusion(dim) for _ in range(steps))
         self.shrink = nn.ModuleList(ConvNorm(dim, dim, stride=2) for _ in range(steps))
         self.up = nn.ModuleList(ConvNorm(2 * dim, dim) for _ in range(steps))
 
@@ -97,9 +98,8 @@ class HybridEncoder(nn.Module):
         ]
         maps[-1] = attend_within(maps[-1], cells[-1], self.layers, self.position)
         for index in reversed(range(len(maps) - 1)):
-            coarser = F.interpolate(maps[index + 1], size=maps[index].shape[-2:])
-            both = torch.cat([maps[index], hide(coarser, cells[index])], dim=1)
-            maps[index] = F.relu(self.down[index](both, cells[index]), inplace=True)
+            fused = self.down[index]((maps[index], maps[index + 1]), cells[index])
+            maps[index] = F.relu(fused, inplace=True)
         for index in range(len(maps) - 1):
             coarser_cells = cells[index + 1]
             finer = F.relu(self.shrink[index](maps[index], coarser_cells), inplace=True)

@@ -16,6 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from setmatch.models.layers.cells import Cells, group_normalize, hide
+from setmatch.models.layers.upsampled_convolution import (
+    convolve_upsampled,
+    upsample_and_convolve,
+)
 from setmatch.ops.precision import at_least_single
 from setmatch.structures.outputs import MaskDecoder
 
@@ -87,7 +91,7 @@ class DETRMaskHead(nn.Module):
             for channels, width in zip(reversed(finer_channels), widths[2:-1], strict=True)
         )
         self.out = nn.Conv2d(widths[-1], 1, 3, padding=1)
-        self.upsample_conv = upsample_conv
+        self.convolve_upsampled = convolve_upsampled
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_uniform_(module.weight, a=1)
@@ -97,7 +101,7 @@ class DETRMaskHead(nn.Module):
     def plain(self) -> "DETRMaskHead":
         """Return the same head, whose operations do not depend on the image size."""
         same = copy.copy(self)
-        same.upsample_conv = convolve_upsampled
+        same.convolve_upsampled = upsample_and_convolve
         return same
 
     def forward(
@@ -140,7 +144,8 @@ class DETRMaskHead(nn.Module):
             x = second(first.finish(own + shared.index_select(0, image), chosen), chosen)
             for layer, detail, on_image in zip(upsampling, details, finer_cells, strict=True):
                 chosen = _of_images(on_image, image)
-                own = self.upsample_conv(x, layer.conv.weight, detail.shape[-2:], chosen)
+                size = detail.shape[-2:]
+                own = self.convolve_upsampled(x, layer.conv.weight, size, chosen)
                 x = layer.finish(own + detail.index_select(0, image), chosen)
             return at_least_single(self.out(x)[:, 0])
 
@@ -182,43 +187,3 @@ def all_masks(
 
 def _of_images(cells: Cells | None, image: Int[Tensor, " M"]) -> Cells | None:
     return None if cells is None else Cells(cells.valid[image])
-
-
-def convolve_upsampled(
-    x: Float[Tensor, "M C h w"],
-    weight: Float[Tensor, "D C 3 3"],
-    size: tuple[int, int],
-    cells: Cells | None = None,
-) -> Float[Tensor, "M D H W"]:
-    """Return conv2d(interpolate(x, size)), by the same operations for even and odd sizes."""
-    return F.conv2d(hide(F.interpolate(x, size=size), cells), weight, padding=1)
-
-
-def upsample_conv(
-    x: Float[Tensor, "M C h w"],
-    weight: Float[Tensor, "D C 3 3"],
-    size: tuple[int, int],
-    cells: Cells | None = None,
-) -> Float[Tensor, "M D H W"]:
-    """Return conv2d(interpolate(x, size)) without the upsampled copy of x.
-
-    `size` is that of x, or twice it, less one where the finer level is odd. After nearest-neighbor
-    upsampling by 2 the same result takes 16 instead of 36 products, as a transposed convolution.
-    For odd sizes the last row and column are recomputed. With `cells`, images have any sizes.
-    """
-    if cells is not None:
-        return convolve_upsampled(x, weight, size, cells)
-    height, width = x.shape[-2:]
-    if size == (height, width):
-        return F.conv2d(x, weight, padding=1)
-    assert (height, width) == (-(-size[0] // 2), -(-size[1] // 2)), "a level is half the finer one"
-    rows = F.pad(weight.flip(2, 3), (0, 0, 0, 1)) + F.pad(weight.flip(2, 3), (0, 0, 1, 0))
-    spread = (F.pad(rows, (0, 1)) + F.pad(rows, (1, 0))).transpose(0, 1)
-    convolved = F.conv_transpose2d(x, spread, stride=2, padding=1)[..., : size[0], : size[1]]
-    if size[0] % 2:
-        bottom = F.interpolate(x[..., -2:, :], size=(min(3, size[0]), size[1]))
-        convolved[..., -1:, :] = F.conv2d(bottom, weight, padding=1)[..., -1:, :]
-    if size[1] % 2:
-        right = F.interpolate(x[..., -2:], size=(size[0], min(3, size[1])))
-        convolved[..., -1:] = F.conv2d(right, weight, padding=1)[..., -1:]
-    return convolved
