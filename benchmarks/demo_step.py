@@ -94,10 +94,10 @@ def main() -> None:
         )
         for tree in options.trees
     ]
-    for server in servers:
+    for server, tree in zip(servers, options.trees, strict=True):
         assert server.stdout is not None
-        while "ready" not in server.stdout.readline():
-            pass
+        if not any("ready" in line for line in server.stdout):
+            parser.exit(1, f"{tree}: cannot take these steps\n")
     for scale in (0.8, 1.0):  # 128 and 160 pixels: half of the demo each
         times: list[list[float]] = [[] for _ in servers]
         for number in range(options.rounds):
