@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -33,6 +33,10 @@ CASES = [
     for parameter in inspect.signature(function).parameters
     if (name, parameter) not in BEHIND_SHAPES
 ]
+
+
+def _annotation(name: str, parameter: str) -> Any:
+    return inspect.signature(FUNCTIONS[name]).parameters[parameter].annotation
 
 
 def test_every_public_function_is_tested():
@@ -93,7 +97,7 @@ def counted(number: int, part: float = 0.5, is_last: bool = False, name: str | N
     return number
 
 
-@pytest.mark.parametrize("number", [3, np.int64(3), True])
+@pytest.mark.parametrize("number", [3, np.int64(3)])
 @pytest.mark.parametrize("part", [1, 0.5, np.float32(0.5)])
 def test_numbers_of_numpy_are_numbers(number: Any, part: Any):
     assert counted(number, part, True, "a") == number
@@ -106,6 +110,8 @@ def test_numbers_of_numpy_are_numbers(number: Any, part: Any):
         lambda: counted("3"),
         lambda: counted(3, "0.5"),
         lambda: counted(3, None),
+        lambda: counted(True),
+        lambda: counted(3, False),
         lambda: counted(3, name=3),
         lambda: counted(3, is_last="yes"),
     ],
@@ -113,6 +119,26 @@ def test_numbers_of_numpy_are_numbers(number: Any, part: Any):
 def test_other_values_are_not(call: Callable[[], int]):
     with pytest.raises(sm.SetmatchError, match=r"^counted: "):
         call()
+
+
+NUMBERS = [
+    (name, parameter)
+    for name, parameter in CASES
+    if {int, float}
+    & (kinds := set(get_args(annotation := _annotation(name, parameter))) | {annotation})
+    and bool not in kinds
+]
+
+
+@pytest.mark.parametrize("answer", [True, False])
+@pytest.mark.parametrize(("name", "parameter"), NUMBERS, ids=[f"{f}-{p}" for f, p in NUMBERS])
+def test_true_and_false_are_no_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, parameter: str, answer: bool
+):
+    """A threshold of True would be 1, which no score reaches."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(sm.SetmatchError, match=rf"{parameter} = {answer} \(bool\); give "):
+        FUNCTIONS[name](**GIVEN[name] | {parameter: answer})
 
 
 IDS = {"None": None, "3": 3, "a set": {1, 2}, "two": (1, 2), "many": (1,) * 10**6}

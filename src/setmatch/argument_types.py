@@ -1,7 +1,7 @@
 """Check what users pass to public functions, in one place: a wrong type is one sentence."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, wraps
 from numbers import Integral, Real
 from os import PathLike
@@ -35,6 +35,7 @@ _WORDS: dict[Any, str] = {
     bool: "True or False",
     tuple: "a tuple",
     Sequence: "a list",
+    Iterable: "a list",
     Mapping: "a dictionary",
     Callable: "a function",
 }
@@ -102,7 +103,9 @@ def _fits(value: object, annotation: Any) -> bool:
         return True
     if kind is Sequence and get_args(annotation) == (str,):
         return _is_list(value) and all(isinstance(each, str) for each in value)
-    if kind is Sequence and isinstance(value, bytes | bytearray):
+    if kind in (Sequence, Iterable) and isinstance(value, bytes | bytearray):
+        return False
+    if kind in (int, float) and isinstance(value, bool):
         return False
     return isinstance(value, _ALSO.get(kind, kind))
 

@@ -157,10 +157,14 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], list[Any], str]] = {
         [None, 3, [1, 2], [None] * 2],
         "one text",
     ),
-    "width": (lambda value: line_px(value, "class", 2), ["x", 2.5, float("nan"), [1]], "one"),
+    "width": (lambda value: line_px(value, "class", 2), ["x", 2.5, float("nan"), [1], True], "one"),
     "color_by": (lambda value: line_px(1, value, 2), [None, 3, "x"], "choose class or detection"),
-    "class": (RED_OR_NOT.indices_of, [None, 2.5, ["red"], object], "name or the index"),
-    "classes": (lambda value: result(BOX).filter(value), [2.5, object], "give "),
+    "class": (RED_OR_NOT.indices_of, [None, 2.5, ["red"], object, True], "name or the index"),
+    "classes": (
+        lambda value: result(BOX).filter(value),
+        [2.5, object, True, [False], b"red"],
+        "give ",
+    ),
     "score": (lambda value: result(BOX).filter(score=value), [None, "best", [0.5]], "a number"),
 }
 

@@ -184,7 +184,13 @@ def test_a_table_has_a_row_for_each_detection():
     assert table["score"].tolist() == [each.score for each in found]
     sides = table[["x0_px", "y0_px", "x1_px", "y1_px"]]
     assert [tuple(row) for row in sides.to_numpy().tolist()] == [each.xyxy_px for each in found]
-    assert len(random_detections(0).to_pandas()) == 0
+
+
+def test_a_table_has_the_same_types_with_and_without_detections():
+    """So that tables of several images can be joined, whichever of them are empty."""
+    empty, full = random_detections(0).to_pandas(), random_detections(3).to_pandas()
+    assert len(empty) == 0
+    assert empty.dtypes.to_dict() == full.dtypes.to_dict()
 
 
 def test_masks_go_to_supervision():

@@ -252,10 +252,13 @@ class Detections:
                 "a table needs pandas: pip install 'setmatch[pandas]'"
             ) from None
         xyxy = self.xyxy_px.cpu().numpy()
-        return pandas.DataFrame(
+        indices = self.classes.tolist()
+        names = [self.categories.name(index) for index in indices]
+        ids = [self.categories.ids[index] for index in indices]
+        return pandas.DataFrame(  # types are given, since an empty list has none
             {
-                "category": [self.categories.name(index) for index in self.classes.tolist()],
-                "category_id": [self.categories.ids[index] for index in self.classes.tolist()],
+                "category": pandas.Series(names, dtype=str),
+                "category_id": np.array(ids, dtype=np.int64),
                 "score": self.scores.cpu().numpy(),
                 **{f"{side}_px": xyxy[:, at] for at, side in enumerate(("x0", "y0", "x1", "y1"))},
             }

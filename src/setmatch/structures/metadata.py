@@ -82,7 +82,7 @@ class Categories:
         commas is written as it is: of several readings, the longest name counts. A string of
         digits that is not a name is an index. Raises ConfigError for an unknown class.
         """
-        if isinstance(wanted, Integral):
+        if isinstance(wanted, Integral) and not isinstance(wanted, bool):
             return [self._index(int(wanted))]
         if not isinstance(wanted, str):
             raise ConfigError(f"class {short(wanted)}: give the name or the index of a class")

@@ -40,7 +40,7 @@ def line_px(width: int | None, color_by: str | Sequence[int], default: int) -> i
         raise ConfigError(f"color_by = {short(color_by)}: choose {' or '.join(get_args(ColorBy))}")
     if width is None:
         return default
-    if not isinstance(width, Integral) or width < 1:
+    if not isinstance(width, Integral) or isinstance(width, bool) or width < 1:
         raise ConfigError(f"width = {short(width)}: lines are whole pixels wide, at least one")
     return width
 
