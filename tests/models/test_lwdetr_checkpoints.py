@@ -10,7 +10,7 @@ import setmatch
 from known_models import SMALL_LWDETR
 from setmatch.errors import WeightsError
 from setmatch.models.detector import Detector
-from setmatch.models.lwdetr.checkpoint import PUBLISHED
+from setmatch.models.lwdetr.checkpoint import PUBLISHED, REQUIRED_ARGS
 from setmatch.models.lwdetr.key_map import ORIGINAL
 from setmatch.models.registry import build
 from setmatch.models.weights.classes.coco import COCO_CLASSES
@@ -142,4 +142,21 @@ def test_settings_of_another_model_are_one_line(change: dict, problem: str, tmp_
     with pytest.raises(WeightsError, match=problem) as caught:
         setmatch.load(tmp_path / "mine.pth")
     assert str(tmp_path / "mine.pth") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("bbox_reparam", False), ("lite_refpoint_refine", False), ("two_stage", False)],
+)
+def test_a_form_that_no_tensor_shows_and_that_is_not_read_is_refused(
+    name: str, value: object, tmp_path: Path
+):
+    """Its boxes would be decoded as those of another model."""
+    torch.save({"model": _published(_model()), "args": ARGS | REQUIRED_ARGS}, tmp_path / "mine.pth")
+    setmatch.load(tmp_path / "mine.pth")
+    args = argparse.Namespace(**ARGS | REQUIRED_ARGS | {name: value})
+    torch.save({"model": _published(_model()), "args": args}, tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match=rf"other.pth: its args .*{name} \({value}\)") as caught:
+        setmatch.load(tmp_path / "other.pth")
     assert "\n" not in str(caught.value)

@@ -11,7 +11,7 @@ from known_models import SMALL_RFDETR
 from setmatch.errors import WeightsError
 from setmatch.models.detector import Detector
 from setmatch.models.registry import build
-from setmatch.models.rfdetr.checkpoint import PUBLISHED
+from setmatch.models.rfdetr.checkpoint import PUBLISHED, REQUIRED_ARGS
 from setmatch.models.rfdetr.key_map import PUBLISHED_NAMES
 from setmatch.models.weights.classes.coco import COCO_CLASSES
 from setmatch.models.weights.layouts.key_map import to_layout
@@ -180,3 +180,25 @@ def test_features_of_several_strides_are_not_read(tmp_path: Path):
     torch.save({"model": _published(_model()) | more, "args": ARGS}, tmp_path / "mine.pth")
     with pytest.raises(WeightsError, match="rfdetr_l"):
         setmatch.load(tmp_path / "mine.pth")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("bbox_reparam", False),
+        ("lite_refpoint_refine", False),
+        ("two_stage", False),
+        ("mask_downsample_ratio", 2),
+    ],
+)
+def test_a_form_that_no_tensor_shows_and_that_is_not_read_is_refused(
+    name: str, value: object, tmp_path: Path
+):
+    """Its boxes would be decoded as those of another model."""
+    torch.save({"model": _published(_model()), "args": ARGS | REQUIRED_ARGS}, tmp_path / "mine.pth")
+    setmatch.load(tmp_path / "mine.pth")
+    args = argparse.Namespace(**ARGS | REQUIRED_ARGS | {name: value})
+    torch.save({"model": _published(_model()), "args": args}, tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match=rf"other.pth: its args .*{name} \({value}\)") as caught:
+        setmatch.load(tmp_path / "other.pth")
+    assert "\n" not in str(caught.value)

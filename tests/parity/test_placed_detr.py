@@ -124,6 +124,18 @@ def test_the_authors_file_is_read_as_they_wrote_it(case: str, tmp_path: Path, ca
     assert "assumed nheads, dropout, dilation as published" in caplog.text
 
 
+@pytest.mark.parametrize("name", ["pe_temperatureH", "pe_temperatureW"])
+def test_other_temperatures_of_an_authors_file_are_refused(name: str, tmp_path: Path):
+    """No tensor shows them, and boxes would be wrong in silence."""
+    small_placed_detr("dab").save_pretrained(tmp_path / "theirs")
+    state = _authors_state(tmp_path / "theirs")
+    for value in (20, 10000):
+        settings = argparse.Namespace(nheads=8, dropout=0.0, dilation=False, **{name: value})
+        torch.save({"model": state, "args": settings}, tmp_path / f"{value}.pth")
+    setmatch.load(tmp_path / "20.pth")
+    assert_refused(tmp_path / "10000.pth", name)
+
+
 @pytest.mark.campaign
 @pytest.mark.parametrize(
     ("case", "changes", "problem"),

@@ -4,7 +4,7 @@ DAB-DETR's are read by the same functions, with other names.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from setmatch.models.weights.classes.coco import (
 )
 from setmatch.models.weights.downloads.download import PublishedRepository
 from setmatch.models.weights.layouts.hub_folder import named_categories
-from setmatch.models.weights.layouts.hybrid_folder import fetch_folder, others, rows
+from setmatch.models.weights.layouts.hybrid_folder import fetch_folder, others, require_args, rows
 from setmatch.models.weights.layouts.key_map import State, Table, count_parts, from_layout
 from setmatch.models.weights.layouts.layout import CheckpointLayout, LoadedWeights, loaded
 from setmatch.models.weights.layouts.resnet_folder import (
@@ -62,9 +62,9 @@ PUBLISHED = {
 class PlacedFamily:
     """How the checkpoints of a family of DETRs with placed queries are named and read.
 
-    `required` are the settings that the model has one form of, in config.json. Tensors below a
-    prefix of `copies` are stored twice by the published codes. A box may have several patterns if
-    the family `has_patterns`.
+    `required` are the settings that the model has one form of, in config.json, and `required_args`
+    those in the args of a .pth that no tensor shows. Tensors below a prefix of `copies` are stored
+    twice by the published codes. A box may have several patterns if the family `has_patterns`.
     """
 
     name: str
@@ -76,6 +76,7 @@ class PlacedFamily:
     published: Mapping[str, PublishedRepository]
     copies: tuple[tuple[str, str], ...] = ()
     has_patterns: bool = False
+    required_args: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def licenses(self) -> dict[str, str]:
@@ -106,6 +107,7 @@ CONDITIONAL = PlacedFamily(
 
 def read_original(family: PlacedFamily, raw: RawCheckpoint) -> LoadedWeights:
     """Read a .pth of the published code; what it does not store is assumed and noted."""
+    require_args(raw, family.required_args, family.name)
     settings = raw.settings or {}
     state = from_layout(_without_copies(raw.state, family, raw.path), family.table)
     notes: list[str] = []

@@ -38,6 +38,7 @@ DAB = PlacedFamily(
         ("model.decoder.bbox_embed.", "bbox_predictor."),
     ),
     has_patterns=True,
+    required_args={"pe_temperatureH": 20, "pe_temperatureW": 20},
 )
 
 

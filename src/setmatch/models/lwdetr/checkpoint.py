@@ -14,6 +14,7 @@ from setmatch.models.lwdetr.tensor_shapes import (
 from setmatch.models.rfdetr.tensor_shapes import points_of
 from setmatch.models.weights.classes.coco import COCO_CLASSES, COCO_THINGS, assumed_categories
 from setmatch.models.weights.downloads.download import PublishedCheckpoint, fetch
+from setmatch.models.weights.layouts.hybrid_folder import require_args
 from setmatch.models.weights.layouts.key_map import State, count_parts, from_layout
 from setmatch.models.weights.layouts.layout import CheckpointLayout, LoadedWeights, loaded
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint, read_pth
@@ -61,6 +62,8 @@ PUBLISHED_NAME = re.compile(r"lwdetr_(tiny|small|medium|large|x-?large)_\d+e_coc
 ARGUMENTS = {"heads": "sa_nheads", "cross_heads": "ca_nheads"}
 BLOCKS = {"windowed": "window_block_indexes", "outputs": "out_feature_indexes"}  # counted from 0
 TRAINED_FROM = ("pretrain_weights", "pretrained_encoder")
+# What no tensor shows, and the model has one form of: how boxes follow from steps, and when.
+REQUIRED_ARGS = {"bbox_reparam": True, "lite_refpoint_refine": True, "two_stage": True}
 WINDOWS, BACKBONE_HEADS = 4, 12  # of every model of the authors' code
 
 
@@ -71,6 +74,7 @@ def matches_original(keys: Collection[str]) -> bool:
 
 def read_original(raw: RawCheckpoint) -> LoadedWeights:
     """Read a .pth of the published code; what it does not store is assumed and noted."""
+    require_args(raw, REQUIRED_ARGS, "LW-DETR")
     state = from_layout(unpacked(raw.state), ORIGINAL)
     settings = raw.settings or {}
     notes: list[str] = []

@@ -17,6 +17,7 @@ from setmatch.models.rfdetr.tensor_shapes import (
 from setmatch.models.weights.card import read_preprocessing
 from setmatch.models.weights.classes.coco import COCO_CLASSES, COCO_THINGS, assumed_categories
 from setmatch.models.weights.downloads.download import PublishedCheckpoint, fetch
+from setmatch.models.weights.layouts.hybrid_folder import require_args
 from setmatch.models.weights.layouts.key_map import State, from_layout
 from setmatch.models.weights.layouts.layout import LoadedWeights, loaded
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint, read_pth
@@ -99,6 +100,14 @@ LICENSES = {each.name: each.license for each in PUBLISHED.values()} | {
 SIDE_PX = {"rfdetr_b": 560}  # of the other presets it is that of their positions
 # Our names of arguments that no tensor shows, and those of the published code.
 ARGUMENTS = {"windows": "num_windows", "heads": "sa_nheads", "cross_heads": "ca_nheads"}
+# What no tensor shows, and the model has one form of: how boxes follow from steps, and when; and
+# the stride of masks.
+REQUIRED_ARGS = {
+    "bbox_reparam": True,
+    "lite_refpoint_refine": True,
+    "two_stage": True,
+    "mask_downsample_ratio": 4,
+}
 XL = re.compile(
     r"(?<![a-wyz])x{1,3}l(?:arge)?(?![a-z])"
 )  # in the names of files that are not Apache-2.0
@@ -146,6 +155,7 @@ def terms_of(raw: RawCheckpoint, num_classes: int) -> Terms | None:
 
 def read_original(raw: RawCheckpoint) -> LoadedWeights:
     """Read a .pth of the published code; what it does not store is assumed and noted."""
+    require_args(raw, REQUIRED_ARGS, "RF-DETR")
     state = our_state(raw)
     settings = raw.settings or {}
     notes: list[str] = []

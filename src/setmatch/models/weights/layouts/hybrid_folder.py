@@ -159,6 +159,15 @@ def others(config: Mapping[str, Any], required: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def require_args(raw: RawCheckpoint, required: Mapping[str, Any], family: str) -> None:
+    """Raise WeightsError for a .pth whose args state another form of the model than `required`."""
+    if problems := others(raw.settings or {}, required):
+        raise WeightsError(
+            f"{raw.path}: its args have a value of {', '.join(problems)} that no published "
+            f"{family} has; such a model is not read"
+        )
+
+
 def processor_settings(preprocessing: Preprocessing) -> dict[str, Any]:
     """Return what preprocessor_config.json says of the images of a model."""
     if preprocessing.size_px is not None:
