@@ -97,6 +97,26 @@ def test_classes_have_the_names_in_the_file(names, expected, tmp_path: Path, cap
     assert ("one off" in caplog.text) == (names is not None and len(names) == 3)
 
 
+@pytest.mark.parametrize("number", [3, 4])
+@pytest.mark.parametrize(
+    "as_written",
+    [
+        lambda names: dict(enumerate(names, 1)),
+        lambda names: dict(zip(names, names, strict=True)),
+        lambda names: "".join(names),
+        lambda names: [[each] for each in names],
+        lambda names: [None] * len(names),
+        lambda names: list(range(len(names))),
+    ],
+)
+def test_what_is_no_list_of_names_names_no_class(as_written, number, tmp_path: Path, caplog):
+    """The keys of a dictionary would be names, and the letters of a word."""
+    args = ARGS | {"class_names": as_written("abcd"[:number])}
+    torch.save({"model": _published(_model(FOUR)), "args": args}, tmp_path / "mine.pth")
+    assert setmatch.load(tmp_path / "mine.pth").card.categories.names == (None,) * 4
+    assert "class_names are not a list of names" in caplog.text
+
+
 def test_coco_has_91_columns_and_the_ids_of_its_classes(tmp_path: Path):
     torch.save({"model": _published(_model()), "args": ARGS}, tmp_path / "mine.pth")
     categories = setmatch.load(tmp_path / "mine.pth").card.categories

@@ -194,10 +194,13 @@ def read_published(name: str) -> LoadedWeights:
 
 
 def _categories(num_classes: int, settings: Mapping[str, Any], notes: list[str]) -> Categories:
-    """Return the classes that the file names; one more column is that of the background."""
-    names = settings.get("class_names") or ()
-    if names and len(names) in (num_classes, num_classes - 1):
-        columns = [*map(str, names), None][:num_classes]
+    """Return the classes that the file lists; one more column is that of the background."""
+    names = settings.get("class_names")
+    is_list = isinstance(names, list | tuple) and all(isinstance(each, str) for each in names)
+    if names and not is_list:
+        notes.append("its class_names are not a list of names, and are not read")
+    elif names and len(names) in (num_classes, num_classes - 1):
+        columns = [*names, None][:num_classes]
         if len(names) < num_classes:
             notes.append(
                 "assumed that its class names count from the first column, as in rfdetr 1.6 and "
