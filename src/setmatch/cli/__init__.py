@@ -18,6 +18,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 import setmatch
 from setmatch.cli.ablate import ablate
+from setmatch.cli.advice import advice_for
 from setmatch.cli.audit import audit
 from setmatch.cli.benchmark import benchmark
 from setmatch.cli.compare import compare
@@ -28,7 +29,7 @@ from setmatch.cli.demo import demo
 from setmatch.cli.evaluate import evaluate
 from setmatch.cli.explain import explain
 from setmatch.cli.export import export
-from setmatch.cli.grammar import by_place, exact, said
+from setmatch.cli.grammar import by_place, exact
 from setmatch.cli.list_models import models
 from setmatch.cli.predict import predict
 from setmatch.cli.push import push
@@ -175,7 +176,7 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         advice = _ADVICE.get(error.errno or 0, "")
         return f"{error.filename}: {error.strerror}{advice and f'; {advice}'}"
-    if isinstance(error, CycloptsError) and (sentence := said(app, error)) is not None:
+    if isinstance(error, CycloptsError) and (sentence := advice_for(app, error)) is not None:
         return sentence
     return " ".join(str(error).split())
 
