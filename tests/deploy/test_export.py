@@ -304,9 +304,35 @@ def external_weights(model: onnx.ModelProto) -> None:
         tensor.ClearField("raw_data")
 
 
+def missing_weights(model: onnx.ModelProto) -> None:
+    """Kernels in another file, which is not there."""
+    for tensor in model.graph.initializer:
+        if len(tensor.dims) == 4:
+            onnx.external_data_helper.set_external_data(tensor, "gone.bin")
+            tensor.ClearField("raw_data")
+
+
 def loss_without_name(model: onnx.ModelProto) -> None:
     text = model.metadata_props[0].value.replace('"varifocal"', '["varifocal"]')
     model.metadata_props[0].value = text
+
+
+@pytest.mark.parametrize(
+    "written", [b"LayerNormalization", b"pixels", b"cxcywh", b"Reshape", b"setmatch-export"]
+)
+@pytest.mark.parametrize("byte", [0xA6, 0xF2, 0xFF])
+def test_a_name_that_is_no_text_is_damage(
+    fixed: OnnxGraph, tmp_path: Path, written: bytes, byte: int, capfd: pytest.CaptureFixture[str]
+):
+    """ONNX Runtime gives names as they are written, also in its messages."""
+    path = tmp_path / "model.onnx"
+    content = fixed.model.SerializeToString()
+    assert written in content
+    path.write_bytes(content.replace(written, bytes([byte]) + written[1:]))
+    capfd.readouterr()
+    with pytest.raises(WeightsError, match="damaged: a name in the graph is not UTF-8"):
+        sm.load(path)
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(
@@ -324,7 +350,8 @@ def loss_without_name(model: onnx.ModelProto) -> None:
         (renamed_output, "no output cxcywh"),
         (loss_without_name, r"damaged model card .*\(class_loss: .*it has no name"),
         (unknown_loss, "classification loss .* is not known"),
-        (external_weights, "weights are in another file, which is missing"),
+        (external_weights, "shapes are in another file"),
+        (missing_weights, "weights are in another file, which is missing"),
     ],
 )
 def test_a_file_that_is_not_ours_is_refused_in_one_line(

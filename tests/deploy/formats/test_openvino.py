@@ -167,6 +167,12 @@ def cut_graph(share: float) -> Callable[[Path], None]:
     return lambda path: path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
 
 
+def replace_bytes(path: Path, old: bytes, new: bytes) -> None:
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new))
+
+
 def flip_a_bit(path: Path) -> None:
     content = bytearray(path.with_suffix(".bin").read_bytes())
     content[len(content) // 2] ^= 1
@@ -185,6 +191,8 @@ def flip_a_bit(path: Path) -> None:
         (change_text('version="11"', 'version="99"'), "of another version; update openvino"),
         (lambda path: path.write_bytes(b""), "not a model of OpenVINO"),
         (lambda path: path.with_suffix(".bin").unlink(), r"model.bin: missing: .* copy both"),
+        (lambda path: replace_bytes(path, b"<dim>-1", b"<dim>\xe61"), "model.xml: .*not UTF-8"),
+        (lambda path: replace_bytes(path, b'"cxcywh"', b'"\xa6xcywh"'), "model.xml: .*not UTF-8"),
         (flip_a_bit, "model.bin: damaged, or of another export"),
         *((cut_weights(share), "model.bin") for share in (0.0, 0.3, 0.999)),
         *((cut_graph(share), "model.xml") for share in (0.001, 0.3, 0.7, 0.99)),

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 from setmatch.errors import ExtraMissingError, WeightsError, diverged, short
 from setmatch.files.reading import require_regular
 from setmatch.inference.engines.exported_card import KEY, read_exported_card
-from setmatch.inference.engines.session import Session, not_ours, num_threads, output_names
+from setmatch.inference.engines.session import (
+    Session,
+    not_ours,
+    num_threads,
+    output_names,
+    readable_names,
+)
 from setmatch.usage_reports import turn_off_reports
 
 if TYPE_CHECKING:
@@ -36,13 +42,14 @@ class OnnxSession(Session):
         self.path = str(path)
         if content is None:
             require_regular(path)  # ONNX Runtime would wait for the writer of a FIFO
-        self._session = _open(self.path, content, threads)
-        text = self._session.get_modelmeta().custom_metadata_map.get(KEY)
+        with readable_names(path):
+            self._session = _open(self.path, content, threads)
+            text = self._session.get_modelmeta().custom_metadata_map.get(KEY)
+            self.inputs = {each.name for each in self._session.get_inputs()}
+            self.outputs = {each.name for each in self._session.get_outputs()}
         if text is None:
             raise not_ours(self.path, "metadata")
         self.exported = read_exported_card(text, self.path)
-        self.inputs = {each.name for each in self._session.get_inputs()}
-        self.outputs = {each.name for each in self._session.get_outputs()}
 
     def run(self, outputs: Sequence[str], inputs: "Mapping[str, np.ndarray]") -> "list[np.ndarray]":
         """Return the outputs; raises ConfigError for inputs that the graph cannot compute.
@@ -52,7 +59,8 @@ class OnnxSession(Session):
         from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
         try:
-            return self._session.run(list(outputs), dict(inputs))
+            with readable_names(self.path):
+                return self._session.run(list(outputs), dict(inputs))
         except (errors.Fail, errors.InvalidArgument, errors.RuntimeException) as error:
             if _NO_SUCH_PLACE in str(error):
                 raise diverged("points to look at") from None
@@ -120,7 +128,10 @@ def _open(path: str, content: bytes | None, threads: int | None) -> "InferenceSe
     )
     try:
         return onnxruntime.InferenceSession(
-            path if content is None else content, options, providers=["CPUExecutionProvider"]
+            path if content is None else content,
+            options,
+            providers=["CPUExecutionProvider"],
+            enable_fallback=False,  # to the same provider, with messages on the terminal
         )
     except failures as error:
         raise WeightsError(f"{path}: {_why_not(error)}") from None
@@ -134,6 +145,8 @@ def _why_not(error: Exception) -> str:
         return "damaged, or not an ONNX file; copy it again, or export the model again"
     if "External initializer" in text:
         return f"its weights are in another file, which is damaged: {_cause(error)}; copy both"
+    if "Cannot parse data from external tensors" in text:
+        return "its shapes are in another file, and are to be in this one; export the model again"
     if "external data" in text.lower() or "External data path" in text:
         return f"its weights are in another file, which is missing: {_cause(error)}; copy both"
     if "opset" in text.lower():

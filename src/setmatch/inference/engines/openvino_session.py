@@ -11,7 +11,13 @@ from setmatch.errors import ExtraMissingError, WeightsError, short
 from setmatch.files.reading import open_regular, require_regular
 from setmatch.inference.engines.exported_card import KEY, ExportedCard, read_exported_card
 from setmatch.inference.engines.openvino_graphs import Graphs
-from setmatch.inference.engines.session import Session, not_ours, num_threads, output_names
+from setmatch.inference.engines.session import (
+    Session,
+    not_ours,
+    num_threads,
+    output_names,
+    readable_names,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,11 +49,12 @@ class OpenVinoSession(Session):
             model = _network_of(openvino, model, output_names(self.exported.has_masks), self.path)
         if inner:
             model.add_outputs([_value(model, name, self.path) for name in inner])
-        self._graphs = Graphs(_core(openvino), model, _settings(threads))
         self._shape = openvino.PartialShape
-        self._shapes = {each.get_any_name(): each.get_partial_shape() for each in model.inputs}
+        with readable_names(path):
+            self._graphs = Graphs(_core(openvino), model, _settings(threads))
+            self._shapes = {each.get_any_name(): each.get_partial_shape() for each in model.inputs}
+            self.outputs = {name for each in model.outputs for name in each.get_names()}
         self.inputs = set(self._shapes)
-        self.outputs = {name for each in model.outputs for name in each.get_names()}
 
     def run(self, outputs: Sequence[str], inputs: "Mapping[str, np.ndarray]") -> "list[np.ndarray]":
         """Return the outputs; raises ConfigError for inputs that the graph cannot compute."""
@@ -141,7 +148,8 @@ def _read(openvino: Any, path: Path) -> Any:
             f"{path}: its format is of another version; update openvino, or export the model again"
         )
     try:
-        return _core(openvino).read_model(str(path))
+        with readable_names(path):
+            return _core(openvino).read_model(str(path))
     except RuntimeError as error:
         raise WeightsError(
             f"{path}: OpenVINO cannot open it, or {weights.name}: {_cause(error)}; copy both "
@@ -153,7 +161,8 @@ def _entry(model: Any, name: str, path: str) -> str:
     """Return an entry of the rt_info."""
     if not model.has_rt_info(name):
         raise not_ours(path, "rt_info")
-    return str(model.get_rt_info(name).astype(str))
+    with readable_names(path):
+        return str(model.get_rt_info(name).astype(str))
 
 
 def _require_same_weights(model: Any, path: Path) -> None:

@@ -2,7 +2,9 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from setmatch.errors import ConfigError, WeightsError
@@ -72,6 +74,18 @@ class Session(ABC):
             f"{self.path}: does not run on {shapes}: {cause}; a file with --size takes that size "
             "alone, and images may be too small or too large for the model"
         )
+
+
+@contextmanager
+def readable_names(path: str | Path) -> Iterator[None]:
+    """Raise WeightsError if a name that a runtime gives, also in a message, is not UTF-8."""
+    try:
+        yield
+    except UnicodeDecodeError:
+        raise WeightsError(
+            f"{path}: damaged: a name in the graph is not UTF-8; copy it again, or export the "
+            "model again"
+        ) from None
 
 
 def output_names(has_masks: bool) -> list[str]:
