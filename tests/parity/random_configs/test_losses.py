@@ -102,4 +102,6 @@ def test_losses_of_distributions(case: str, monkeypatch, tmp_path: Path):
         parts,
         monkeypatch,
         size_px,
+        # transformers needs float32 here, whose rounding moves a loss of one case by 2.4e-4.
+        rel=1e-3,
     )
