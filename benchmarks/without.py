@@ -119,19 +119,24 @@ class NoBoxRelations(nn.Module):
         return mask[None, None] if mask is not None and mask.ndim == 2 else mask
 
 
-class OneOfTwoMaps(nn.Module):
-    """Replaces the fusion of two feature maps by one of them."""
+class FinerMap(nn.Module):
+    """Replaces the fusion of a map with the coarser one by the map itself."""
 
-    def __init__(self, place: int) -> None:
-        super().__init__()
-        self.place = place
+    def forward(
+        self, maps: tuple[Float[Tensor, "B D H W"], Float[Tensor, "B D h w"]], cells: Cells | None
+    ) -> Float[Tensor, "B D H W"]:
+        """Return the finer of both maps."""
+        return maps[0]
+
+
+class SecondMap(nn.Module):
+    """Replaces the fusion of two concatenated maps by the second one."""
 
     def forward(
         self, both: Float[Tensor, "B C h w"], cells: Cells | None
     ) -> Float[Tensor, "B D h w"]:
-        """Return the channels of one of the maps."""
-        width = both.shape[1] // 2
-        return both.narrow(1, self.place * width, width)
+        """Return the second half of the channels."""
+        return both[:, both.shape[1] // 2 :]
 
 
 Composition = TypeVar("Composition", bound=SetMatchDetector)
@@ -201,7 +206,7 @@ def no_fusion(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchDet
     """Remove the fusion of feature levels."""
     encoder = detector.encoder
     steps = range(len(encoder.down))
-    encoder.down = nn.ModuleList(OneOfTwoMaps(0) for _ in steps)
+    encoder.down = nn.ModuleList(FinerMap() for _ in steps)
     encoder.shrink = nn.ModuleList(HalvedMap() for _ in steps)
-    encoder.up = nn.ModuleList(OneOfTwoMaps(1) for _ in steps)
+    encoder.up = nn.ModuleList(SecondMap() for _ in steps)
     return detector
